@@ -1,0 +1,288 @@
+"""What the use cases need from the outside, one Protocol per role, split by who calls.
+
+A method's docstring is its promise: what is true afterwards, what is atomic, which errors. Everything speaks the words of
+`model`; no rows, no HTTP, no driver handles. Any method that reaches a database may raise `DatabaseUnavailable`.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from shared.errors import SourceError
+from shared.model import (
+    BlobId,
+    BranchName,
+    BranchStatus,
+    Change,
+    Claim,
+    CommitId,
+    Deadline,
+    Deferred,
+    Delivery,
+    Failed,
+    FilePath,
+    Generation,
+    Item,
+    Judgement,
+    Listing,
+    Names,
+    Overview,
+    Registration,
+    RepoId,
+    Repository,
+    Served,
+    Settled,
+    SourceName,
+    StoredId,
+    SweepSummary,
+    SyncId,
+    SyncRecord,
+    Tree,
+    TreeId,
+    Trigger,
+)
+
+
+class GitSource(Protocol):
+    """Reads Git. No call outlasts its deadline, nor the adapter's own time-out, which is below a lease.
+
+    Every method raises `SourceFailed`, `SourceRefused` or `SourceThrottled`; absence is only ever told by a complete,
+    successful answer.
+    """
+
+    def heads(self, repository: Repository, deadline: Deadline) -> Mapping[BranchName, CommitId]:
+        """All branches of the repository and their heads now."""
+        ...
+
+    def head(self, repository: Repository, branch: BranchName, deadline: Deadline) -> CommitId:
+        """The branch's head now; `ABSENT` only when the repository answered completely and does not have it."""
+        ...
+
+    def tree_id(self, repository: Repository, commit: CommitId, deadline: Deadline) -> TreeId:
+        """The commit's root tree. Raises `CommitMissing` when the repository does not know the commit."""
+        ...
+
+    def tree(self, repository: Repository, commit: CommitId, deadline: Deadline) -> Tree:
+        """Every file of the commit. Raises `CommitMissing`. Whoever deletes by it proves it first (`listing.prove`)."""
+        ...
+
+    def blobs(
+        self, repository: Repository, commit: CommitId, blob_ids: Collection[BlobId], deadline: Deadline
+    ) -> Iterator[tuple[BlobId, bytes]]:
+        """The bytes of blobs of that commit, each once, in any order. Bytes are not verified here; the sync does."""
+        ...
+
+    def push(
+        self, repository: Repository, push_id: int, deadline: Deadline
+    ) -> Sequence[BranchName] | None:
+        """The branches a push moved; None where the source keeps no record of pushes."""
+        ...
+
+    def is_ancestor(
+        self, repository: Repository, ancestor: CommitId, descendant: CommitId, deadline: Deadline
+    ) -> bool:
+        """Whether `ancestor` is `descendant` or in its history; False when either is unknown."""
+        ...
+
+
+class Registry(Protocol):
+    """The registered repositories. Names are unique, and no name looks like a GUID."""
+
+    def get(self, repo_id: RepoId) -> Repository:
+        """Raises `RepositoryNotFound`."""
+        ...
+
+    def find(self, alias: str) -> Repository | None:
+        """By id or by name, the id wins; read from the database now."""
+        ...
+
+    def list(self) -> Sequence[Repository]:
+        """All, by name."""
+        ...
+
+    def put(self, repo_id: RepoId, registration: Registration, *, expected: int | None) -> Repository:
+        """Add it (`expected` None) or change it if its revision is still `expected`.
+
+        One transaction: the row, a new revision, a request for every named branch, the claims of running syncs taken
+        away and verdicts forgotten, so that everything is judged under the new registration; branches it does not name
+        any more lose their configs. A put that changes nothing changes nothing. Raises `NameTaken` (name or id),
+        `RepositoryNotFound`, `RevisionMoved`.
+        """
+        ...
+
+    def remove(self, repo_id: RepoId, *, expected: int) -> None:
+        """The repository, its branches and its configs are gone together. Raises as `put`."""
+        ...
+
+    def names(self) -> Names:
+        """All aliases and served branches, from one statement."""
+        ...
+
+
+class Queue(Protocol):
+    """Who may sync what, and when. The database's clock decides about leases and due times."""
+
+    def request(
+        self, delivery: Delivery, repo_id: RepoId | None, branches: Collection[BranchName], *, all_heads: bool = False
+    ) -> Delivery:
+        """Record a delivery and what it asks for, in one transaction, and return it with its request numbers.
+
+        Only after this returned may a webhook be answered with success. An unregistered repository gets no request;
+        `all_heads` makes the head check of every repository due.
+        """
+        ...
+
+    def ask(self, repo_id: RepoId, branches: Collection[BranchName], *, deep: bool = False) -> None:
+        """Request syncs without a delivery; `deep` asks for a deep sync, which lets pushes go first."""
+        ...
+
+    def claim(
+        self, repo_id: RepoId, branch: BranchName, sync_id: SyncId, trigger: Trigger, *, probe: bool = False
+    ) -> Claim | Deferred:
+        """Take the lease of one branch, or say why not (busy, source paused, suspended, not requested ever).
+
+        Counts the attempt and sets the next one by back-off before any work, so that a branch that kills its worker is
+        not first in the queue for ever. `probe` claims also when the source is paused. Deferred wrote nothing.
+        """
+        ...
+
+    def claim_due(self, sync_id: SyncId) -> Claim | None:
+        """Take the lease of the branch that is due longest; None when none is. Skips leased branches, suspended
+        repositories and paused sources; a source whose pause has ended lets one probe through."""
+        ...
+
+    def renew(self, claim: Claim) -> int:
+        """Prolong the lease; returns the requests made until now. Raises `ClaimLost`."""
+        ...
+
+    def settle(
+        self, claim: Claim, outcome: Deferred | Failed, *, pause: timedelta | None = None
+    ) -> Settled:
+        """End the sync without a verdict; the request stays open. Deferred is due again now, Failed after a back-off,
+        or after `pause` when given. Raises `ClaimLost`. Atomic with its journal row."""
+        ...
+
+    def pause_source(self, source: SourceName, error: SourceError, pause: timedelta | None = None) -> None:
+        """Leave the source alone as a whole: for `pause`, or for a time that doubles with each failure."""
+        ...
+
+    def resume_source(self, source: SourceName) -> None:
+        """The source answered: forget its failures and make its waiting branches due."""
+        ...
+
+    def status(self, repo_id: RepoId) -> Sequence[BranchStatus]:
+        """Every branch that was ever requested, by name."""
+        ...
+
+
+class Sweeps(Protocol):
+    """One sweep at a time, whoever starts it, and what a sweep looks for."""
+
+    def begin(self, sweep_id: UUID, trigger: str, budget: timedelta) -> bool:
+        """Take the sweep's claim for a little longer than `budget`; False when another holds it."""
+        ...
+
+    def end(self, sweep_id: UUID, summary: SweepSummary) -> None:
+        """Give the claim back and keep the summary; does nothing when it is not ours any more."""
+        ...
+
+    def age(self) -> timedelta | None:
+        """Time since a sweep last ended; None when none ever did."""
+        ...
+
+    def claim_head_checks(self, limit: int) -> Sequence[Repository]:
+        """Repositories whose planned head check is due, oldest first, marked as checked. Skips suspended ones and
+        paused sources."""
+        ...
+
+    def ask_due_deep_syncs(self) -> int:
+        """Ask for a deep sync of every branch whose planned minute has passed since its last one; returns how many."""
+        ...
+
+    def moved(self, repo_id: RepoId, heads: Mapping[BranchName, CommitId]) -> None:
+        """Request syncs of heads that moved without a sync; those without a delivery are noted as unannounced."""
+        ...
+
+
+class ConfigStore(Protocol):
+    """The only way to change configs, called by `sync` alone."""
+
+    def stored(self, claim: Claim, *, verify: bool = False) -> Mapping[FilePath, StoredId]:
+        """What the branch holds now, in a statement of its own. With `verify`, each row's
+        digest is computed again and `is_intact` tells whether it held."""
+        ...
+
+    def replace(
+        self, claim: Claim, judgement: Judgement, change: Change, *, serve: CommitId | None, accepted: bool = True
+    ) -> Settled:
+        """End the sync with a verdict, atomically: rows, branch, request numbers, condition and journal row together.
+
+        `serve` is the commit the branch serves from now on (None: it serves nothing). With `accepted` False the verdict
+        is Rejected and `serve` is what was served before. A new generation is taken only when some content differs; rows
+        that do not differ are not written. Readers see all of it or nothing. Raises `ClaimLost` when the lease is not
+        ours any more (then nothing was written), `DocumentRefused` when the database will never take the data.
+        """
+        ...
+
+    def ended(self, sync_id: SyncId) -> Settled | None:
+        """How a sync ended, if it did: asked after a connection was lost while it was ending."""
+        ...
+
+
+class ConfigReader(Protocol):
+    """Reads what is served. Each method is one statement, so that generation, commit and rows belong together."""
+
+    def item(
+        self, repo_id: RepoId, branch: BranchName, path: FilePath, *, known: Collection[Generation] = ()
+    ) -> tuple[Served, Item | None] | None:
+        """One config; the item is None when the served set has no such path, all is None when the branch serves
+        nothing. `config` is empty when the item's generation is one of `known`."""
+        ...
+
+    def generation(self, repo_id: RepoId, branch: BranchName) -> Served | None:
+        """What the branch serves, without its items; None when it serves nothing."""
+        ...
+
+    def listing(self, repo_id: RepoId, branch: BranchName, prefix: str = "") -> Listing | None:
+        """All items below `prefix`."""
+        ...
+
+    def page(
+        self, repo_id: RepoId, branch: BranchName, prefix: str, after: FilePath | None, limit: int
+    ) -> Listing | None:
+        """At most `limit` items below `prefix` whose path comes after `after`."""
+        ...
+
+
+class Journal(Protocol):
+    """What happened, for people. Append-only; rows end with their retention."""
+
+    def deliveries(self, repo_id: RepoId, limit: int) -> Sequence[Delivery]:
+        """The newest first."""
+        ...
+
+    def syncs(self, repo_id: RepoId, branch: BranchName | None, limit: int) -> Sequence[SyncRecord]:
+        """The newest first."""
+        ...
+
+    def overview(self) -> Overview:
+        """How everything is, from one statement. Raises `SchemaOutdated` when the database wants `migrate`."""
+        ...
+
+    def prune(self, retention: timedelta) -> int:
+        """Drop a bounded number of rows older than `retention`; returns how many."""
+        ...
+
+
+class Secrets(Protocol):
+    """Named secrets with a cache in front."""
+
+    def get(self, name: str) -> str | None:
+        """The value, from the cache while it is fresh; None when there is no such secret. A stale value is kept while
+        the vault is down. Raises `SecretUnavailable` when there is none to keep."""
+        ...
+
+    def refresh(self, name: str) -> str | None:
+        """The value, asked for again because somebody refused the cached one; bounded in frequency."""
+        ...
