@@ -161,7 +161,12 @@ class ClaimLost(RuntimeStoreError):
 
 
 class DocumentRefused(RuntimeStoreError):
-    """The database refuses a value of this sync, and would refuse it again (SQLSTATE classes 21, 22 and 54)."""
+    """The database refuses a value, and would refuse it again (SQLSTATE classes 21, 22 and 54). `path` names the
+    document where it is known."""
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class SettingsInvalid(RuntimeStoreError):

@@ -237,6 +237,8 @@ class Claim:
     judged_tree: TreeId | None
     judged_ruleset: Ruleset | None
     report: Report
+    started_at: datetime
+    """By the database's clock."""
     source_paused: bool = False
     """The source was in trouble: this sync is the probe."""
 

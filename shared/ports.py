@@ -31,6 +31,7 @@ from shared.model import (
     Registration,
     RepoId,
     Repository,
+    Ruleset,
     Served,
     Settled,
     SourceName,
@@ -198,6 +199,10 @@ class Sweeps(Protocol):
 
     def ask_due_deep_syncs(self) -> int:
         """Ask for a deep sync of every branch whose planned minute has passed since its last one; returns how many."""
+        ...
+
+    def judged(self, repo_id: RepoId) -> Mapping[BranchName, tuple[CommitId | None, Ruleset | None]]:
+        """The judged commit and ruleset of every branch that no sync was requested for."""
         ...
 
     def moved(self, repo_id: RepoId, heads: Mapping[BranchName, CommitId]) -> None:

@@ -1,0 +1,128 @@
+"""Schema changes: plain SQL files, run by a deploy step, never when a function starts.
+
+All pending files run in one transaction, in the order of their numbers, under a lock that ends with it: two migrations at
+once wait for each other, and a failing one leaves no trace.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+
+from shared.errors import DatabaseUnavailable, InvalidRequest
+
+FOLDER = Path(__file__).with_name("migrations")
+_FILE = re.compile(r"^(\d{4})_([a-z0-9]+(?:_[a-z0-9]+)*)\.sql$")
+_LOCK = 0x52_53_4D_49  # "RSMI": any number that nothing else in the database uses
+
+TIMEOUTS: dict[LiteralString, LiteralString] = {
+    "statement_timeout": "60s",
+    "lock_timeout": "20s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""Settings of the app's role. A `SET` of our own would leak to other clients of a transaction-mode pooler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    version: int
+    name: str
+    sql: LiteralString
+
+
+def read_migrations(folder: Path = FOLDER) -> Sequence[Migration]:
+    """The files of a folder by number. Raises ValueError for a name off the grammar `0001_words.sql`, or a number
+    that is missing or there twice."""
+    migrations = []
+    for file in sorted(folder.glob("*.sql")):
+        match = _FILE.match(file.name)
+        if not match:
+            raise ValueError(f"{file.name}: a migration is called like 0001_words_in_lower_case.sql")
+        migrations.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
+    if [migration.version for migration in migrations] != list(range(1, len(migrations) + 1)):
+        raise ValueError("the migrations are not numbered 1, 2, 3 ... without gap or double")
+    return migrations
+
+
+REQUIRED_VERSION = len(list(FOLDER.glob("*.sql")))
+"""The schema that this code was written for. A newer one serves as well: migrations expand first, and contract a release later."""
+
+
+def schema_version(connection: Connection[TupleRow]) -> int:
+    """The number of the last migration that ran; 0 for a database without any."""
+    row = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
+    if not (row and row[0]):
+        return 0
+    row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").fetchone()
+    return int(row[0]) if row else 0
+
+
+def migrate(
+    conninfo: str,
+    *,
+    password: str | None = None,
+    app_role: str | None = None,
+    migrations: Sequence[Migration] | None = None,
+    progress: Callable[[Migration], None] = lambda migration: None,
+) -> Sequence[Migration]:
+    """Run what is pending as the database's owner and return it; grant the app's role its rights and time-outs.
+
+    Raises `DatabaseUnavailable` when the server cannot be reached or refuses a migration, `InvalidRequest` when the
+    app's role does not exist.
+    """
+    try:
+        with psycopg.connect(make_conninfo(conninfo, password=password, connect_timeout=10)) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            pending = _run_pending(connection, read_migrations() if migrations is None else migrations, progress)
+            if app_role:
+                _grant(connection, app_role)
+            return pending
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(
+            f"The migration did not happen: {error}".strip(),
+            hint="Nothing was changed. Check DATABASE_URL, and that its role owns the schema.",
+        ) from error
+
+
+def _run_pending(
+    connection: Connection[TupleRow], migrations: Sequence[Migration], progress: Callable[[Migration], None]
+) -> Sequence[Migration]:
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migrations ("
+        " version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+    )
+    version = schema_version(connection)
+    pending = [migration for migration in migrations if migration.version > version]
+    for migration in pending:
+        progress(migration)
+        connection.execute(migration.sql)
+        connection.execute(
+            "INSERT INTO schema_migrations (version, name) VALUES (%s, %s)", (migration.version, migration.name)
+        )
+    return pending
+
+
+def _grant(connection: Connection[TupleRow], role: str) -> None:
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+        raise InvalidRequest(
+            f"The database has no role {role!r}.", field="app-role", hint="Create the role first, then migrate again."
+        )
+    app = sql.Identifier(role)
+    grants: tuple[LiteralString, ...] = (
+        "GRANT USAGE ON SCHEMA public TO {}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}",
+        "REVOKE INSERT, UPDATE, DELETE ON schema_migrations FROM {}",
+        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {}",
+    )
+    for grant in grants:
+        connection.execute(sql.SQL(grant).format(app))
+    for setting, value in TIMEOUTS.items():
+        connection.execute(
+            sql.SQL("ALTER ROLE {} SET {} = {}").format(app, sql.SQL(setting), sql.Literal(value))
+        )

@@ -1,0 +1,191 @@
+"""Connections, and what their failures mean to us.
+
+Opened at first use and kept few: instances times processes times `size` must stay below what the server allows. Every
+statement is its own transaction (autocommit) unless a method opens one, and nothing relies on a session, so that a
+transaction-mode PgBouncer may stand in between.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from shared.errors import DatabaseUnavailable, DocumentRefused, SchemaOutdated
+from shared.postgres.migrate import REQUIRED_VERSION, schema_version
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+ACQUIRE_SECONDS = 5.0
+"""How long a caller waits for a connection: below any budget, so that a dead database is a quick 503."""
+
+_REPEATABLE = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_REFUSED_DATA = ("21", "22", "54")
+"""SQLSTATE classes of values that the server refuses for ever: cardinality, data, program limit."""
+_OUTDATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into ours, by class and SQLSTATE; the cause is kept."""
+    try:
+        yield
+    except _OUTDATED as error:
+        raise outdated() from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseUnavailable(
+            "The database refuses this role a right it needs.",
+            hint="Run `runtime-store migrate --app-role ROLE` as the owner.",
+        ) from error
+    except psycopg.DatabaseError as error:
+        if error.sqlstate and error.sqlstate[:2] in _REFUSED_DATA:
+            raise DocumentRefused(f"PostgreSQL refuses a value: {error.diag.message_primary}") from error
+        raise unavailable() from error
+    except (psycopg.Error, PoolTimeout, PoolClosed) as error:
+        raise unavailable() from error
+
+
+def unavailable() -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        "The database did not answer.", hint="Check DATABASE_URL and that the server is up, then see its log."
+    )
+
+
+def outdated() -> SchemaOutdated:
+    return SchemaOutdated(
+        "The database's schema is older than this app, or not there.", hint="Run `runtime-store migrate`."
+    )
+
+
+class Pool:
+    """Runs statements.
+
+    `conninfo` is a libpq connection string or URL. `password` is asked for every new connection; `refused` is asked for
+    a newer one after a connection failed, and the connection is tried once more when it differs. With
+    `transaction_pooler` no statement is prepared.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        size: int = 8,
+        transaction_pooler: bool = False,
+        password: Callable[[], str | None] = lambda: None,
+        refused: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._password = password
+        self._refused = refused
+        self._lock = threading.Lock()
+        self._is_open = False
+        self._pool = ConnectionPool(
+            conninfo,
+            connection_class=self._connection_class(),
+            kwargs={
+                "autocommit": True,
+                # Prepared by the second use: reads are a handful of statements, used again and again.
+                "prepare_threshold": None if transaction_pooler else 1,
+                "connect_timeout": int(ACQUIRE_SECONDS),
+                # Azure cuts connections that were silent for four minutes.
+                "keepalives_idle": 60,
+                "application_name": "runtime-store",
+            },
+            min_size=0,
+            max_size=size,
+            timeout=ACQUIRE_SECONDS,
+            max_idle=300,
+            reconnect_timeout=ACQUIRE_SECONDS,
+            open=False,
+            name="runtime-store",
+        )
+
+    def _connection_class(self) -> type[Connection[TupleRow]]:
+        password, refused = self._password, self._refused
+
+        class PasswordConnection(Connection[TupleRow]):
+            @classmethod
+            def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
+                secret = password()
+                try:
+                    return super().connect(conninfo, **_with(kwargs, secret))
+                except psycopg.OperationalError:
+                    newer = refused()
+                    if newer is None or newer == secret:
+                        raise
+                    return super().connect(conninfo, **_with(kwargs, newer))
+
+        return PasswordConnection
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[TupleRow]]:
+        """One connection in autocommit mode; driver errors leave it translated."""
+        with translated():
+            if not self._is_open:
+                self._open()
+            with self._pool.connection() as connection:
+                yield connection
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._is_open:
+                return
+            self._pool.open()
+            with self._pool.connection() as connection:
+                version = schema_version(connection)
+            if version < REQUIRED_VERSION:
+                raise outdated()
+            self._is_open = True
+
+    def rows(
+        self, statement: LiteralString, parameters: Mapping[str, Any] | None = None, *, binary: bool = False
+    ) -> list[TupleRow]:
+        """Read: one statement, all its rows. Repeated once after a connection died, with the dead ones sorted out."""
+        return self._twice(lambda: self._run(statement, parameters, binary), psycopg.OperationalError, check=True)
+
+    def write(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[TupleRow]:
+        """Write: one statement, the rows it returned. Repeated once only after the server undid it itself."""
+        return self._twice(lambda: self._run(statement, parameters, False), *_REPEATABLE)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection[TupleRow]]:
+        """Several statements, all or nothing."""
+        with self.connection() as connection, connection.transaction():
+            yield connection
+
+    def in_transaction(self, work: Callable[[Connection[TupleRow]], _T]) -> _T:
+        """Run `work` in one transaction, once more when the server undid it for a deadlock."""
+
+        def once() -> _T:
+            with self.transaction() as connection:
+                return work(connection)
+
+        return self._twice(once, *_REPEATABLE)
+
+    def _run(self, statement: LiteralString, parameters: Mapping[str, Any] | None, binary: bool) -> list[TupleRow]:
+        with self.connection() as connection:
+            return connection.execute(statement, parameters, binary=binary).fetchall()
+
+    def _twice(self, work: Callable[[], _T], *repeatable: type[psycopg.Error], check: bool = False) -> _T:
+        try:
+            return work()
+        except DatabaseUnavailable as error:
+            if not isinstance(error.__cause__, repeatable) or isinstance(error.__cause__, PoolTimeout):
+                raise
+            _log.info("statement repeated", extra={"cause": type(error.__cause__).__name__})
+            if check:
+                with translated():
+                    self._pool.check()
+            return work()
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _with(kwargs: dict[str, Any], password: str | None) -> dict[str, Any]:
+    return kwargs if password is None else {**kwargs, "password": password}

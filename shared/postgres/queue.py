@@ -1,0 +1,204 @@
+"""Requests, claims and outcomes without a verdict. Leases and due times are the database's clock."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from shared.errors import ClaimLost, SourceError, SourceRefused, SourceThrottled
+from shared.model import (
+    BranchName,
+    BranchStatus,
+    Claim,
+    CommitId,
+    Condition,
+    Deferred,
+    DeferReason,
+    Delivery,
+    Event,
+    Failed,
+    Generation,
+    RepoId,
+    Ruleset,
+    Settled,
+    SourceName,
+    SyncId,
+    TreeId,
+    Trigger,
+)
+from shared.postgres.pool import Pool
+from shared.postgres.rows import report_from_json
+from shared.postgres.statements import Statements
+
+LEASE = timedelta(seconds=90)
+"""Above the time-out of any single Git call; renewed before every step."""
+BACK_OFF = timedelta(seconds=5)
+"""Before the second attempt; doubles with each, with jitter, up to the cap."""
+BACK_OFF_CAP = timedelta(minutes=15)
+SOURCE_PAUSE = timedelta(seconds=30)
+"""After a source's first failure; doubles with each."""
+
+
+class PostgresQueue:
+    def __init__(self, pool: Pool, *, lease: timedelta = LEASE, back_off: timedelta = BACK_OFF) -> None:
+        self._pool = pool
+        self._sql = Statements("queue.sql")
+        self._times = {"lease": lease, "base": back_off, "cap": BACK_OFF_CAP}
+
+    def request(
+        self, delivery: Delivery, repo_id: RepoId | None, branches: Collection[BranchName], *, all_heads: bool = False
+    ) -> Delivery:
+        updates = delivery.event.updates or ()
+        rows = self._pool.write(
+            self._sql["request"],
+            {
+                "repo_id": repo_id,
+                "branches": sorted(set(branches)),
+                "commits": [update.new for update in updates],
+                "all_heads": all_heads,
+                "delivery_id": delivery.delivery_id,
+                "decision": delivery.decision,
+                "event": Jsonb(_event_to_json(delivery.event)),
+            },
+        )
+        received_at, requests = rows[0]
+        return replace(delivery, received_at=received_at, requests=requests)
+
+    def ask(self, repo_id: RepoId, branches: Collection[BranchName], *, deep: bool = False) -> None:
+        self._pool.write(
+            self._sql["ask"], {"repo_id": repo_id, "branches": sorted(set(branches)), "deep": deep}
+        )
+
+    def claim(
+        self, repo_id: RepoId, branch: BranchName, sync_id: SyncId, trigger: Trigger, *, probe: bool = False
+    ) -> Claim | Deferred:
+        which = {"repo_id": repo_id, "branch": branch}
+        rows = self._pool.write(
+            self._sql["claim"], {**self._times, **which, "sync_id": sync_id, "probe": probe}
+        )
+        if rows:
+            return _claim(rows[0], sync_id, trigger)
+        return _why_not(self._pool.rows(self._sql["why_not"], which))
+
+    def claim_due(self, sync_id: SyncId) -> Claim | None:
+        rows = self._pool.write(self._sql["claim_due"], {**self._times, "sync_id": sync_id})
+        return _claim(rows[0], sync_id, Trigger.SWEEP) if rows else None
+
+    def renew(self, claim: Claim) -> int:
+        rows = self._pool.write(self._sql["renew"], {**self._times, **fence(claim)})
+        if not rows:
+            raise ClaimLost("Another worker owns this sync now.")
+        return int(rows[0][0])
+
+    def settle(self, claim: Claim, outcome: Deferred | Failed, *, pause: timedelta | None = None) -> Settled:
+        failed = isinstance(outcome, Failed)
+        rows = self._pool.write(
+            self._sql["settle"],
+            {
+                **self._times,
+                **fence(claim),
+                "failed": failed,
+                "pause": pause,
+                "outcome": "failed" if failed else "deferred",
+                **_told(outcome),
+            },
+        )
+        if not rows:
+            raise ClaimLost("Another worker owns this sync now.")
+        generation, more = rows[0]
+        return Settled(Generation(generation), more)
+
+    def pause_source(self, source: SourceName, error: SourceError, pause: timedelta | None = None) -> None:
+        self._pool.write(
+            self._sql["pause_source"],
+            {**self._times, "base": SOURCE_PAUSE, "source": source, "pause": pause, "reason": error.message},
+        )
+
+    def resume_source(self, source: SourceName) -> None:
+        self._pool.write(self._sql["resume_source"], {"source": source})
+
+    def status(self, repo_id: RepoId) -> Sequence[BranchStatus]:
+        with self._pool.connection() as connection:
+            cursor = connection.execute(self._sql["status"], {"repo_id": repo_id})
+            names = [column.name for column in cursor.description or ()]
+            return [_status(dict(zip(names, row, strict=True))) for row in cursor]
+
+
+def fence(claim: Claim) -> dict[str, Any]:
+    """The parameters that every write of a sync is fenced and journalled by."""
+    return {
+        "repo_id": claim.repo_id,
+        "branch": claim.branch,
+        "sync_id": claim.sync_id,
+        "seen": claim.seen,
+        "finished": claim.finished,
+        "trigger": claim.trigger,
+        "started_at": claim.started_at,
+    }
+
+
+def _event_to_json(event: Event) -> dict[str, Any]:
+    return {name: value for name, value in asdict(event).items() if value is not None}
+
+
+def _claim(row: Sequence[Any], sync_id: SyncId, trigger: Trigger) -> Claim:
+    (repo_id, branch, requested, finished, deep, generation, commit, judged, tree, ruleset, report, paused, at) = row
+    return Claim(
+        sync_id=sync_id,
+        repo_id=RepoId(repo_id),
+        branch=BranchName(branch),
+        trigger=trigger,
+        seen=requested,
+        finished=finished,
+        # A push goes first: the deep sync stays asked for, and is the next one.
+        deep=deep and requested == finished,
+        generation=Generation(generation),
+        commit_id=commit and CommitId(commit),
+        judged_commit=judged and CommitId(judged),
+        judged_tree=tree and TreeId(tree),
+        judged_ruleset=ruleset and Ruleset(ruleset),
+        report=report_from_json(report),
+        started_at=at,
+        source_paused=paused,
+    )
+
+
+def _why_not(rows: Sequence[Sequence[Any]]) -> Deferred:
+    if not rows:
+        return Deferred(DeferReason.REPOSITORY_GONE, "The repository is not registered any more.")
+    suspended, is_paused, reason, lease_until = rows[0]
+    if suspended is not None:
+        return Deferred(DeferReason.SUSPENDED, f"The repository is suspended: {suspended}")
+    if is_paused:
+        return Deferred(DeferReason.SOURCE_PAUSED, f"The source is left alone for a while: {reason}")
+    if lease_until is not None:
+        return Deferred(DeferReason.BUSY, "Another worker is syncing this branch and will look again before it ends.")
+    return Deferred(DeferReason.NOT_NAMED, "Nobody asked for this branch.")
+
+
+def _told(outcome: Deferred | Failed) -> Mapping[str, str | None]:
+    """Condition, reason and message that people are told; a deferred sync leaves the condition as it was."""
+    if isinstance(outcome, Deferred):
+        return {"condition": None, "reason": outcome.reason, "message": outcome.message}
+    error = outcome.error
+    if isinstance(error, SourceRefused):
+        condition = Condition.AUTHENTICATION_FAILED
+    elif isinstance(error, SourceThrottled):
+        condition = Condition.THROTTLED
+    else:
+        condition = Condition.FETCH_FAILED
+    message = f"{error.message} {error.hint}" if error.hint else error.message
+    return {"condition": condition, "reason": type(error).__name__, "message": message}
+
+
+def _status(row: dict[str, Any]) -> BranchStatus:
+    suspended = row.pop("suspended")
+    row["report"] = report_from_json(row["report"])
+    row["condition"] = Condition(row["condition"])
+    if suspended is not None:
+        row |= {"condition": Condition.SUSPENDED, "reason": "Suspended", "message": suspended}
+    elif row["syncing"]:
+        row |= {"condition": Condition.SYNCING, "reason": "Running", "message": "A sync is running."}
+    return BranchStatus(**row)

@@ -1,0 +1,1 @@
+"""The HTTP interface: a blocking, thread-safe WSGI app on Werkzeug."""

@@ -1,0 +1,171 @@
+"""Who may do what.
+
+Closed unless configured. A credential is compared, as a digest and in constant time, with every key there is, so that
+neither a key's length nor its place can be told from the time it takes. 401 comes before 503: who brings nothing
+does not learn what is configured.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, NoReturn
+
+from werkzeug.wrappers import Request
+
+from shared.errors import Forbidden, Unauthenticated, Unavailable
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_KEY = 32
+"""Characters. A shorter value is never accepted."""
+
+
+class Role(StrEnum):
+    HOOK = "hook"
+    """Delivers service hooks, and may do nothing else."""
+    READER = "reader"
+    ADMIN = "admin"
+    """May do what a reader may, and change things."""
+
+
+GRANTED_TO = {
+    Role.HOOK: frozenset({Role.HOOK}),
+    Role.READER: frozenset({Role.READER, Role.ADMIN}),
+    Role.ADMIN: frozenset({Role.ADMIN}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Every key's valid values: the current one and, while it is rotated, the previous one."""
+
+    hook: tuple[str, ...] = field(default=(), repr=False)
+    admin: tuple[str, ...] = field(default=(), repr=False)
+    readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    """By the name that the logs show."""
+
+
+class Caller(NamedTuple):
+    name: str
+    role: Role | None
+
+
+ANONYMOUS = Caller("anonymous", None)
+
+
+class Candidate(NamedTuple):
+    caller: Caller
+    digest: bytes
+
+
+class Access:
+    """Decides about callers. `refresh` is tried once when a credential matches nothing: the keys may have been rotated."""
+
+    def __init__(
+        self, keys: Callable[[], Keys], refresh: Callable[[], Keys] | None = None, *, anonymous_reads: bool = False
+    ) -> None:
+        self._keys = keys
+        self._refresh = refresh
+        self.anonymous_reads = anonymous_reads
+        self._compiled: tuple[Keys, tuple[Candidate, ...]] = (Keys(), ())
+
+    def admit(self, request: Request, role: Role | None) -> Caller:
+        """Who calls, when they may act as `role` (None: everybody may). Raises `Unauthenticated`, `Forbidden`, and
+        `Unavailable` when there is a credential and no key to compare it with."""
+        if role is None:
+            return ANONYMOUS
+        credentials = [hashlib.sha256(value).digest() for value in presented(request)]
+        if not credentials:
+            if role is Role.READER and self.anonymous_reads:
+                return ANONYMOUS
+            raise Unauthenticated(
+                "This needs a key, and none was sent.",
+                hint="Send it as Authorization: Bearer, as a Basic password, as x-functions-key or as ?code=.",
+            )
+        caller = self._recognise(credentials, role)
+        if role is Role.READER and self.anonymous_reads:
+            return caller or ANONYMOUS
+        if caller is None:
+            self._refuse(role)
+        elif caller.role not in GRANTED_TO[role]:
+            raise Forbidden(f"The key {caller.name!r} may not do this.", hint=f"Use a key of the role {role}.")
+        return caller
+
+    def _recognise(self, credentials: list[bytes], role: Role) -> Caller | None:
+        caller = match(self._candidates(self._keys()), credentials, role)
+        if caller is None and self._refresh is not None:
+            caller = match(self._candidates(self._refresh()), credentials, role)
+        return caller
+
+    def _candidates(self, keys: Keys) -> tuple[Candidate, ...]:
+        known, candidates = self._compiled
+        if keys is not known and keys != known:
+            candidates = tuple(compiled(keys))
+            self._compiled = (keys, candidates)
+        return candidates
+
+    def _refuse(self, role: Role) -> NoReturn:
+        _, candidates = self._compiled
+        if any(candidate.caller.role in GRANTED_TO[role] for candidate in candidates):
+            raise Unauthenticated("The key is not one that is known here.", hint="Ask an operator for a valid key.")
+        raise Unavailable(
+            f"No {role} key is configured, so nobody can be let in.",
+            hint=f"Configure a {role} key of at least {SHORTEST_KEY} characters (docs/settings.md).",
+        )
+
+
+def match(candidates: tuple[Candidate, ...], credentials: list[bytes], role: Role) -> Caller | None:
+    """Whose key was sent; with several, one that may act as `role`. Compares everything with everything, always."""
+    found = [
+        candidate.caller
+        for candidate in candidates
+        for credential in credentials
+        if hmac.compare_digest(candidate.digest, credential)
+    ]
+    allowed = [caller for caller in found if caller.role in GRANTED_TO[role]]
+    return next(iter(allowed or found), None)
+
+
+def compiled(keys: Keys) -> Iterator[Candidate]:
+    readers = [(Caller(name, Role.READER), values) for name, values in keys.readers.items()]
+    for caller, values in [(Caller("hook", Role.HOOK), keys.hook), (Caller("admin", Role.ADMIN), keys.admin), *readers]:
+        for value in values:
+            if len(value) < SHORTEST_KEY:
+                logger.error("A key is too short and is not accepted", extra={"key": caller.name, "role": caller.role})
+                continue
+            yield Candidate(caller, hashlib.sha256(value.encode()).digest())
+
+
+def presented(request: Request) -> Iterator[bytes]:
+    """Every credential of the request, whichever way it was sent."""
+    environ = request.environ
+    if authorization := environ.get("HTTP_AUTHORIZATION"):
+        yield from_authorization(authorization)
+    if key := environ.get("HTTP_X_FUNCTIONS_KEY"):
+        yield wire_bytes(key)
+    if "code=" in environ.get("QUERY_STRING", "") and (code := request.args.get("code")):
+        yield code.encode()
+
+
+def from_authorization(header: str) -> bytes:
+    """A Bearer token or a Basic password. Anything else stands for itself, and matches no key."""
+    scheme, _, value = header.partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return wire_bytes(value)
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return wire_bytes(header)
+    return wire_bytes(header)
+
+
+def wire_bytes(value: str) -> bytes:
+    """What was on the wire: WSGI hands headers over as Latin-1 (PEP 3333)."""
+    return value.encode("latin-1", "replace")
