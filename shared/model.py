@@ -165,18 +165,29 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One runtime config, read: `value` holds nothing that JSON cannot say."""
+    """One file, read: `value` holds nothing that JSON cannot say."""
 
     path: FilePath
     blob_id: BlobId
     value: JsonValue
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """One runtime config, judged and ready to be stored. `text` is its JSON; `findings` are those it is stored with."""
+
+    path: FilePath
+    blob_id: BlobId
+    text: str
+    findings: tuple[Finding, ...] = ()
+
+
 class StoredId(NamedTuple):
-    """What decides whether a stored file must be fetched again."""
+    """What decides whether a stored file must be fetched again, and what was found in it."""
 
     blob_id: BlobId
     ruleset: Ruleset
+    findings: tuple[Finding, ...] = ()
     is_intact: bool = True
     """False when the row's digest does not hold any more: somebody edited it by hand."""
 
@@ -260,10 +271,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to make of a stored set: `documents` are written, `gone` are removed, all else stays as it is."""
+    """What to make of a stored set: `configs` are written, `gone` are removed, all else stays as it is."""
 
-    documents: tuple[Document, ...]
-    gone: tuple[FilePath, ...]
+    configs: tuple[RuntimeConfig, ...] = ()
+    gone: tuple[FilePath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

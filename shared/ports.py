@@ -74,12 +74,6 @@ class GitSource(Protocol):
         """The bytes of blobs of that commit, each once, in any order. Bytes are not verified here; the sync does."""
         ...
 
-    def push(
-        self, repository: Repository, push_id: int, deadline: Deadline
-    ) -> Sequence[BranchName] | None:
-        """The branches a push moved; None where the source keeps no record of pushes."""
-        ...
-
     def is_ancestor(
         self, repository: Repository, ancestor: CommitId, descendant: CommitId, deadline: Deadline
     ) -> bool:
@@ -213,7 +207,7 @@ class Sweeps(Protocol):
 class ConfigStore(Protocol):
     """The only way to change configs, called by `sync` alone."""
 
-    def stored(self, claim: Claim, *, verify: bool = False) -> Mapping[FilePath, StoredId]:
+    def stored(self, repo_id: RepoId, branch: BranchName, *, verify: bool = False) -> Mapping[FilePath, StoredId]:
         """What the branch holds now, in a statement of its own. With `verify`, each row's
         digest is computed again and `is_intact` tells whether it held."""
         ...

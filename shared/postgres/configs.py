@@ -2,32 +2,31 @@
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from shared.errors import ClaimLost, DocumentRefused
 from shared.model import (
     ABSENT,
-    BlobId,
     BranchName,
     Change,
     Claim,
     CommitId,
     Condition,
-    Document,
     FilePath,
     Generation,
     Item,
     Judgement,
     Listing,
     RepoId,
-    Ruleset,
+    RuntimeConfig,
     Served,
     Settled,
     StoredId,
 )
 from shared.postgres.pool import Pool
 from shared.postgres.queue import fence
-from shared.postgres.rows import report_to_json
+from shared.postgres.rows import findings_from_json, report_to_json
 from shared.postgres.statements import Statements
 
 
@@ -36,11 +35,13 @@ class PostgresConfigStore:
         self._pool = pool
         self._sql = Statements("configs.sql")
 
-    def stored(self, claim: Claim, *, verify: bool = False) -> Mapping[FilePath, StoredId]:
+    def stored(self, repo_id: RepoId, branch: BranchName, *, verify: bool = False) -> Mapping[FilePath, StoredId]:
         statement = self._sql["stored_verified" if verify else "stored"]
-        rows = self._pool.rows(statement, {"repo_id": claim.repo_id, "branch": claim.branch})
-        # One object for each ruleset, and not one for each row: comparing ten thousand of them is then an identity check.
-        return {FilePath(path): StoredId(BlobId(blob), Ruleset(ruleset), *intact) for path, blob, ruleset, *intact in rows}
+        rows = self._pool.rows(statement, {"repo_id": repo_id, "branch": branch})
+        return {
+            path: StoredId(blob_id, ruleset, findings_from_json(findings) if findings else (), *intact)
+            for path, blob_id, ruleset, findings, *intact in rows
+        }
 
     def replace(
         self, claim: Claim, judgement: Judgement, change: Change, *, serve: CommitId | None, accepted: bool = True
@@ -51,9 +52,10 @@ class PostgresConfigStore:
                 {
                     **fence(claim),
                     "deep": claim.deep,
-                    "paths": [document.path for document in change.documents],
-                    "blobs": [document.blob_id for document in change.documents],
-                    "configs": [_to_json(document) for document in change.documents],
+                    "paths": [config.path for config in change.configs],
+                    "blobs": [config.blob_id for config in change.configs],
+                    "configs": [config.text for config in change.configs],
+                    "findings": [_findings_text(config) for config in change.configs],
                     "gone": list(change.gone),
                     "serve": serve,
                     "accepted": accepted,
@@ -76,19 +78,18 @@ class PostgresConfigStore:
 
     def _refused(self, change: Change, error: DocumentRefused) -> DocumentRefused:
         """Find the document by offering each alone: only after the server refused them together."""
-        for document in change.documents:
+        for config in change.configs:
             try:
                 self._pool.rows(
-                    self._sql["would_take"],
-                    {"path": document.path, "blob_id": document.blob_id, "config": _to_json(document)},
+                    self._sql["would_take"], {"path": config.path, "blob_id": config.blob_id, "config": config.text}
                 )
             except DocumentRefused as refusal:
-                return DocumentRefused(refusal.message, path=document.path)
+                return DocumentRefused(refusal.message, path=config.path)
         return error
 
 
-def _to_json(document: Document) -> str:
-    return json.dumps(document.value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _findings_text(config: RuntimeConfig) -> str | None:
+    return json.dumps([asdict(finding) for finding in config.findings]) if config.findings else None
 
 
 def _told(claim: Claim, judgement: Judgement, serve: CommitId | None, accepted: bool) -> dict[str, str]:

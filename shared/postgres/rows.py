@@ -26,8 +26,11 @@ def report_to_json(report: Report) -> Jsonb:
 def report_from_json(value: dict[str, Any] | None) -> Report:
     if not value:
         return Report()
-    findings = (Finding(**{**finding, "severity": Severity(finding["severity"])}) for finding in value["findings"])
-    return Report(tuple(findings), value["omitted"])
+    return Report(findings_from_json(value["findings"]), value["omitted"])
+
+
+def findings_from_json(value: Sequence[dict[str, Any]]) -> tuple[Finding, ...]:
+    return tuple(Finding(**{**finding, "severity": Severity(finding["severity"])}) for finding in value)
 
 
 def repository(row: Sequence[Any]) -> Repository:

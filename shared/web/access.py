@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request
 
 from shared.errors import Forbidden, Unauthenticated, Unavailable
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 SHORTEST_KEY = 32
 """Characters. A shorter value is never accepted."""
@@ -38,6 +38,7 @@ GRANTED_TO = {
     Role.READER: frozenset({Role.READER, Role.ADMIN}),
     Role.ADMIN: frozenset({Role.ADMIN}),
 }
+SETTING = {Role.HOOK: "WEBHOOK_SECRET", Role.READER: "READER_KEYS", Role.ADMIN: "ADMIN_KEY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,13 @@ class Caller(NamedTuple):
 ANONYMOUS = Caller("anonymous", None)
 
 
-class Candidate(NamedTuple):
+class _Candidate(NamedTuple):
     caller: Caller
     digest: bytes
 
 
 class Access:
-    """Decides about callers. `refresh` is tried once when a credential matches nothing: the keys may have been rotated."""
+    """Decides about callers. `refresh` is tried once when a credential matches nothing: keys are rotated."""
 
     def __init__(
         self, keys: Callable[[], Keys], refresh: Callable[[], Keys] | None = None, *, anonymous_reads: bool = False
@@ -72,7 +73,7 @@ class Access:
         self._keys = keys
         self._refresh = refresh
         self.anonymous_reads = anonymous_reads
-        self._compiled: tuple[Keys, tuple[Candidate, ...]] = (Keys(), ())
+        self._compiled: tuple[Keys, tuple[_Candidate, ...]] = (Keys(), ())
 
     def admit(self, request: Request, role: Role | None) -> Caller:
         """Who calls, when they may act as `role` (None: everybody may). Raises `Unauthenticated`, `Forbidden`, and
@@ -97,15 +98,15 @@ class Access:
         return caller
 
     def _recognise(self, credentials: list[bytes], role: Role) -> Caller | None:
-        caller = match(self._candidates(self._keys()), credentials, role)
+        caller = _match(self._candidates(self._keys()), credentials, role)
         if caller is None and self._refresh is not None:
-            caller = match(self._candidates(self._refresh()), credentials, role)
+            caller = _match(self._candidates(self._refresh()), credentials, role)
         return caller
 
-    def _candidates(self, keys: Keys) -> tuple[Candidate, ...]:
+    def _candidates(self, keys: Keys) -> tuple[_Candidate, ...]:
         known, candidates = self._compiled
         if keys is not known and keys != known:
-            candidates = tuple(compiled(keys))
+            candidates = tuple(_compiled(keys))
             self._compiled = (keys, candidates)
         return candidates
 
@@ -115,11 +116,11 @@ class Access:
             raise Unauthenticated("The key is not one that is known here.", hint="Ask an operator for a valid key.")
         raise Unavailable(
             f"No {role} key is configured, so nobody can be let in.",
-            hint=f"Configure a {role} key of at least {SHORTEST_KEY} characters (docs/settings.md).",
+            hint=f"Set {SETTING[role]}, of at least {SHORTEST_KEY} characters.",
         )
 
 
-def match(candidates: tuple[Candidate, ...], credentials: list[bytes], role: Role) -> Caller | None:
+def _match(candidates: tuple[_Candidate, ...], credentials: list[bytes], role: Role) -> Caller | None:
     """Whose key was sent; with several, one that may act as `role`. Compares everything with everything, always."""
     found = [
         candidate.caller
@@ -131,41 +132,41 @@ def match(candidates: tuple[Candidate, ...], credentials: list[bytes], role: Rol
     return next(iter(allowed or found), None)
 
 
-def compiled(keys: Keys) -> Iterator[Candidate]:
+def _compiled(keys: Keys) -> Iterator[_Candidate]:
     readers = [(Caller(name, Role.READER), values) for name, values in keys.readers.items()]
     for caller, values in [(Caller("hook", Role.HOOK), keys.hook), (Caller("admin", Role.ADMIN), keys.admin), *readers]:
         for value in values:
             if len(value) < SHORTEST_KEY:
-                logger.error("A key is too short and is not accepted", extra={"key": caller.name, "role": caller.role})
+                _log.error("A key is too short and is not accepted", extra={"key": caller.name, "role": caller.role})
                 continue
-            yield Candidate(caller, hashlib.sha256(value.encode()).digest())
+            yield _Candidate(caller, hashlib.sha256(value.encode()).digest())
 
 
 def presented(request: Request) -> Iterator[bytes]:
     """Every credential of the request, whichever way it was sent."""
     environ = request.environ
     if authorization := environ.get("HTTP_AUTHORIZATION"):
-        yield from_authorization(authorization)
+        yield _from_authorization(authorization)
     if key := environ.get("HTTP_X_FUNCTIONS_KEY"):
-        yield wire_bytes(key)
+        yield _wire_bytes(key)
     if "code=" in environ.get("QUERY_STRING", "") and (code := request.args.get("code")):
         yield code.encode()
 
 
-def from_authorization(header: str) -> bytes:
+def _from_authorization(header: str) -> bytes:
     """A Bearer token or a Basic password. Anything else stands for itself, and matches no key."""
     scheme, _, value = header.partition(" ")
     value = value.strip()
     if scheme.lower() == "bearer":
-        return wire_bytes(value)
+        return _wire_bytes(value)
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).partition(b":")[2]
         except (binascii.Error, ValueError):
-            return wire_bytes(header)
-    return wire_bytes(header)
+            return _wire_bytes(header)
+    return _wire_bytes(header)
 
 
-def wire_bytes(value: str) -> bytes:
+def _wire_bytes(value: str) -> bytes:
     """What was on the wire: WSGI hands headers over as Latin-1 (PEP 3333)."""
     return value.encode("latin-1", "replace")

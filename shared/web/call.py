@@ -16,9 +16,9 @@ from shared.errors import InvalidRequest, TooLarge
 from shared.model import JsonValue
 from shared.web.access import ANONYMOUS, Caller
 
-WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-FLAGS = {"": True, "1": True, "true": True, "0": False, "false": False}
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_FLAGS = {"": True, "1": True, "true": True, "0": False, "false": False}
 
 
 class Call(Request):
@@ -30,7 +30,7 @@ class Call(Request):
     def correlation_id(self) -> str:
         """The caller's own `X-Correlation-Id` when it is well formed, else a new one."""
         given = self.environ.get("HTTP_X_CORRELATION_ID", "")
-        return given if WELL_FORMED_ID.fullmatch(given) else uuid4().hex
+        return given if _WELL_FORMED_ID.fullmatch(given) else uuid4().hex
 
     def text(self, name: str) -> str | None:
         """A query parameter; None when it was not given."""
@@ -39,9 +39,9 @@ class Call(Request):
 
     def flag(self, name: str) -> bool:
         value = self.args.get(name, "false").lower()
-        if value not in FLAGS:
+        if value not in _FLAGS:
             raise InvalidRequest(f"{name} is true or false, not {value!r}.", field=name)
-        return FLAGS[value]
+        return _FLAGS[value]
 
     def number(self, name: str, *, default: int, largest: int) -> int:
         """A whole number from 1 to `largest`."""
@@ -78,6 +78,6 @@ class Call(Request):
 
 def storable(value: str, field: str) -> str:
     """The value, unless it is text that the database cannot hold."""
-    if "\x00" in value or LONE_SURROGATE.search(value):
+    if "\x00" in value or _LONE_SURROGATE.search(value):
         raise InvalidRequest(f"{field} has a character that is not text.", field=field)
     return value

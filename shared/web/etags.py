@@ -6,8 +6,10 @@ behind the generation: two different bodies never share a strong one.
 
 import gzip
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from werkzeug.http import parse_accept_header
 
@@ -17,14 +19,15 @@ WORTH_COMPRESSING = 1024
 """Bytes. Below, a body fits one packet either way."""
 
 # A quoted tag, weak or not, or a bare word. Generations are below 2^53; more digits would not fit the database's type.
-ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
-GENERATION = re.compile(r"([0-9]{1,18})(-gzip)?")
+_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
+_GENERATION = re.compile(r"([0-9]{1,18})(-gzip)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What a caller says to hold already."""
+class Negotiation:
+    """What a caller holds already, and the form it takes."""
 
+    gzip: bool
     everything: bool = False
     """`If-None-Match: *`."""
     tags: frozenset[str] = frozenset()
@@ -37,34 +40,36 @@ class Known:
                 return form
         return str(generation) if self.everything else None
 
+    def compressed(self, body: bytes) -> bytes | None:
+        """The body in its compressed form, if the caller takes it and it is worth it."""
+        return compressed(body) if self.gzip and len(body) >= WORTH_COMPRESSING else None
 
-NOTHING = Known()
 
+def negotiated(environ: Mapping[str, Any]) -> Negotiation:
+    """Reads `Accept-Encoding` and `If-None-Match`: quoted tags, weak, bare, several, or `*`; others are passed over.
 
-def known(if_none_match: str | None, *, gzip_accepted: bool) -> Known:
-    """What `If-None-Match` names: quoted, weak, bare, several, or `*`. Tags that cannot be ours are passed over.
-
-    The compressed form counts only for a caller who takes it now: a shared cache may ask for one who does not.
+    The compressed form counts as held only for a caller who takes it now: a shared cache may ask for one who does not.
     """
+    accepted = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+    if_none_match = environ.get("HTTP_IF_NONE_MATCH")
     if not if_none_match:
-        return NOTHING
+        return _NOTHING_HELD[accepted]
     if if_none_match.strip() == "*":
-        return Known(everything=True)
-    tags, generations = set(), set()
-    for quoted, bare in ENTITY_TAG.findall(if_none_match):
-        tag = quoted or bare
-        ours = GENERATION.fullmatch(tag)
-        if ours and (gzip_accepted or not ours[2]):
-            tags.add(tag)
-            generations.add(Generation(int(ours[1])))
-    return Known(tags=frozenset(tags), generations=tuple(generations))
+        return Negotiation(accepted, everything=True)
+    found = [_GENERATION.fullmatch(quoted or bare) for quoted, bare in _ENTITY_TAG.findall(if_none_match)]
+    held = [tag for tag in found if tag and (accepted or not tag[2])]
+    generations = {Generation(int(tag[1])) for tag in held}
+    return Negotiation(accepted, tags=frozenset(tag[0] for tag in held), generations=tuple(generations))
+
+
+_NOTHING_HELD = (Negotiation(gzip=False), Negotiation(gzip=True))
 
 
 @lru_cache(maxsize=256)
-def accepts_gzip(accept_encoding: str) -> bool:
+def _accepts_gzip(accept_encoding: str) -> bool:
     return bool(accept_encoding) and parse_accept_header(accept_encoding).quality("gzip") > 0
 
 
 def compressed(body: bytes) -> bytes:
-    """Level 1: a tenth of the size in a third of the time of level 6. Without a time stamp, so that equal bodies are equal."""
+    """Level 1: about a third of the time of level 6. Without a time stamp, so that equal bodies stay equal."""
     return gzip.compress(body, compresslevel=1, mtime=0)

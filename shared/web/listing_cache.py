@@ -23,7 +23,8 @@ STRIPES = 16
 class Body:
     generation: Generation
     plain: bytes
-    gzip: bytes | None
+    gzip: bytes | None = None
+    """None until somebody took it, and when it is not worth it."""
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from shared.model import BranchName, FilePath, Names, RepoId
 
-GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Place(NamedTuple):
@@ -53,4 +53,4 @@ def place_of(names: Names, alias: str, rest: str) -> Place | None:
 
 def canonical(alias: str) -> str:
     """Azure DevOps' GUIDs are kept in lower case, and copied in either."""
-    return alias.lower() if GUID.fullmatch(alias) else alias
+    return alias.lower() if _GUID.fullmatch(alias) else alias

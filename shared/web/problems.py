@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from shared.errors import InvalidRequest, Kind, RuntimeStoreError, SourceThrottled, Unavailable
 from shared.web.call import Call
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -81,7 +81,7 @@ def answer(call: Call, error: Exception) -> Response:
         return response
     if isinstance(error, HTTPException) and (error.code or 500) < 500:
         return of_error(call, InvalidRequest(error.description or str(error), field="request"), {})
-    logger.error("A request failed", extra={"correlation_id": call.correlation_id}, exc_info=error)
+    _log.error("A request failed", extra={"correlation_id": call.correlation_id}, exc_info=error)
     detail = "The logs have the details under the correlation id."
     return document(call, Kind.INTERNAL, PROBLEMS[Kind.INTERNAL], {"detail": detail})
 

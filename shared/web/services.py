@@ -29,7 +29,7 @@ class Syncing(Protocol):
         self, repo_id: RepoId, branch: BranchName, budget: Budget, trigger: Trigger, *, probe: bool = False
     ) -> Outcome: ...
 
-    def judge(self, repo_id: RepoId, branch: BranchName, budget: Budget) -> Outcome:
+    def judge(self, repo_id: RepoId, branch: BranchName, deadline: Deadline) -> Outcome:
         """What a sync would end with now; changes nothing."""
         ...
 

@@ -63,6 +63,7 @@ CREATE TABLE runtime_configs (
     ruleset     text NOT NULL,
     generation  bigint NOT NULL,
     digest      bytea NOT NULL,
+    findings    jsonb,
     CONSTRAINT runtime_configs_path UNIQUE (repo_id, branch, filepath),
     FOREIGN KEY (repo_id, branch) REFERENCES branches ON DELETE CASCADE
 );

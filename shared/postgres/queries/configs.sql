@@ -1,8 +1,8 @@
 -- name: stored
-SELECT filepath, blob_id, ruleset FROM runtime_configs WHERE repo_id = %(repo_id)s AND branch = %(branch)s
+SELECT filepath, blob_id, ruleset, findings FROM runtime_configs WHERE repo_id = %(repo_id)s AND branch = %(branch)s
 
 -- name: stored_verified
-SELECT filepath, blob_id, ruleset, digest = config_digest(filepath, blob_id, config)
+SELECT filepath, blob_id, ruleset, findings, digest = config_digest(filepath, blob_id, config)
 FROM runtime_configs WHERE repo_id = %(repo_id)s AND branch = %(branch)s
 
 -- name: replace
@@ -12,8 +12,9 @@ FROM runtime_configs WHERE repo_id = %(repo_id)s AND branch = %(branch)s
 -- branch only once.
 WITH incoming AS MATERIALIZED (
     SELECT path COLLATE "C" AS filepath, blob_id, config::jsonb AS config,
-           config_digest(path, blob_id, config::jsonb) AS digest
-    FROM unnest(%(paths)b::text[], %(blobs)b::text[], %(configs)b::text[]) AS document (path, blob_id, config)
+           config_digest(path, blob_id, config::jsonb) AS digest, findings::jsonb AS findings
+    FROM unnest(%(paths)b::text[], %(blobs)b::text[], %(configs)b::text[], %(findings)b::text[])
+        AS document (path, blob_id, config, findings)
 ), changed AS MATERIALIZED (
     SELECT incoming.*
     FROM incoming
@@ -56,15 +57,17 @@ WITH incoming AS MATERIALIZED (
     DELETE FROM runtime_configs AS c USING fence
     WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = ANY (%(gone)b::text[])
 ), upserted AS (
-    INSERT INTO runtime_configs AS c (repo_id, branch, filepath, config, blob_id, ruleset, generation, digest)
-    SELECT %(repo_id)s, %(branch)s, filepath, config, blob_id, %(judged_ruleset)s, fence.generation, digest
+    INSERT INTO runtime_configs AS c (repo_id, branch, filepath, config, blob_id, ruleset, generation, digest,
+                                      findings)
+    SELECT %(repo_id)s, %(branch)s, filepath, config, blob_id, %(judged_ruleset)s, fence.generation, digest, findings
     FROM changed, fence
     ON CONFLICT (repo_id, branch, filepath) DO UPDATE SET
         config = excluded.config, blob_id = excluded.blob_id, ruleset = excluded.ruleset,
-        generation = excluded.generation, digest = excluded.digest, updated_at = clock_timestamp()
+        generation = excluded.generation, digest = excluded.digest, findings = excluded.findings,
+        updated_at = clock_timestamp()
 ), rejudged AS (
     -- The same content under new rules: no new generation, and the row's own times stay.
-    UPDATE runtime_configs AS c SET ruleset = %(judged_ruleset)s
+    UPDATE runtime_configs AS c SET ruleset = %(judged_ruleset)s, findings = incoming.findings
     FROM incoming, fence
     WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = incoming.filepath
       AND c.ruleset <> %(judged_ruleset)s

@@ -1,0 +1,182 @@
+"""The composition root: settings become an app. The only place that knows every adapter.
+
+Factories are annotated with the port that they fill, so that the type checker proves the fit.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from shared.azure_devops.events import decode
+from shared.errors import SecretUnavailable, SettingsInvalid
+from shared.examination import Examiner
+from shared.intake import Intake
+from shared.key_vault import EnvironmentSecrets, KeyVaultSecrets, managed_identity, secret_client
+from shared.local_git.source import LocalGitSource
+from shared.model import SweepSummary
+from shared.ports import ConfigReader, ConfigStore, GitSource, Journal, Queue, Registry, Secrets, Sweeps
+from shared.postgres.configs import PostgresConfigReader, PostgresConfigStore
+from shared.postgres.journal import PostgresJournal
+from shared.postgres.pool import Pool
+from shared.postgres.queue import PostgresQueue
+from shared.postgres.registry import PostgresRegistry
+from shared.postgres.sweeps import PostgresSweeps
+from shared.reconcile import Reconcile
+from shared.registration import Registrar
+from shared.rules import Rules
+from shared.settings import DatabasePooler, ReadAccess, Settings, load, parse
+from shared.sync import Sync
+from shared.web.access import Access, Keys
+from shared.web.app import App as WebApp
+from shared.web.app import create_app
+from shared.web.services import Limits, Services
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything, wired. `wsgi` answers every HTTP route."""
+
+    settings: Settings
+    wsgi: WebApp
+    registry: Registry
+    registrar: Registrar
+    queue: Queue
+    sync: Sync
+    reconcile: Reconcile
+    pool: Pool
+
+    def sweep(self) -> SweepSummary:
+        """What the timer does."""
+        return self.reconcile.sweep("timer", self.settings.reconcile_budget)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.pool.close()
+
+
+def build(
+    environ: Mapping[str, str] | None = None,
+    *,
+    secrets: Secrets | None = None,
+    git: GitSource | None = None,
+    rules: Rules | None = None,
+) -> App:
+    """The app as `environ` (by default the process's) says; a part that is given replaces the one made from settings.
+
+    Opens no connection to the database. Raises `SettingsInvalid`, and `SecretUnavailable` when the database's URL is in a
+    vault that does not answer.
+    """
+    settings = load(environ)
+    logging.getLogger("shared").setLevel(settings.log_level)
+    secrets = secrets or secrets_from(settings)
+    git = git or git_from(settings)
+    pool = pool_from(settings, secrets)
+    registry: Registry = PostgresRegistry(pool)
+    queue: Queue = PostgresQueue(pool)
+    sweeps: Sweeps = PostgresSweeps(pool, head_check_interval=settings.head_check_interval)
+    store: ConfigStore = PostgresConfigStore(pool)
+    reader: ConfigReader = PostgresConfigReader(pool)
+    journal: Journal = PostgresJournal(pool)
+    examiner = Examiner(git, rules or Rules.shipped())
+    sync = Sync(registry, queue, store, git, examiner)
+    registrar = Registrar(
+        registry,
+        branches=settings.branches,
+        url_template=settings.git_url_template if settings.auto_register else None,
+        organisation=settings.azure_devops_organization,
+    )
+    reconcile = Reconcile(
+        sweeps,
+        queue,
+        journal,
+        git,
+        examiner,
+        sync,
+        workers=settings.reconcile_workers,
+        retention=settings.retention,
+    )
+    services = Services(
+        configs=reader,
+        registry=registry,
+        queue=queue,
+        journal=journal,
+        sync=sync,
+        registrar=registrar,
+        intake=Intake(registrar, queue, sync, reconcile.take_along),
+        reconcile=reconcile,
+        decode=decode,
+    )
+    wsgi = create_app(services, access_from(settings, secrets), limits_from(settings))
+    return App(settings, wsgi, registry, registrar, queue, sync, reconcile, pool)
+
+
+def secrets_from(settings: Settings) -> Secrets:
+    if settings.key_vault_url is None:
+        return EnvironmentSecrets(settings.secrets)
+    url = settings.key_vault_url
+    return KeyVaultSecrets(
+        url,
+        lambda: secret_client(url, managed_identity(settings.azure_client_id, is_hosted=settings.is_hosted)),
+        ttl=settings.key_vault_cache,
+        environment=settings.secrets,
+    )
+
+
+def git_from(settings: Settings) -> GitSource:
+    return LocalGitSource(timeout=settings.git_timeout, environment=settings.process)
+
+
+def pool_from(settings: Settings, secrets: Secrets) -> Pool:
+    return Pool(
+        database_url(settings, secrets),
+        size=settings.database_pool_size,
+        transaction_pooler=settings.database_pooler is DatabasePooler.TRANSACTION,
+        password=lambda: secrets.get("database-password"),
+        refused=lambda: secrets.refresh("database-password"),
+    )
+
+
+def database_url(settings: Settings, secrets: Secrets) -> str:
+    """Raises `SettingsInvalid` when neither the environment nor the vault has one."""
+    url = secrets.get("database-url")
+    if url is None:
+        raise SettingsInvalid(["DATABASE_URL is not set, and the Key Vault has no secret `database-url`"])
+    return url
+
+
+def access_from(settings: Settings, secrets: Secrets) -> Access:
+    return Access(
+        lambda: _keys(secrets.get),
+        lambda: _keys(secrets.refresh),
+        anonymous_reads=settings.read_access is ReadAccess.ANONYMOUS,
+    )
+
+
+def limits_from(settings: Settings) -> Limits:
+    return Limits(
+        webhook_duration=settings.webhook_budget,
+        webhook_files=settings.webhook_budget_files,
+        webhook_body=settings.webhook_max_bytes,
+        sync_duration=settings.manual_budget,
+        cached_lists=settings.list_cache_bytes,
+    )
+
+
+def _keys(read: Callable[[str], str | None]) -> Keys:
+    names = ("webhook-secret", "admin-key", "reader-keys")
+    return _parsed_keys(tuple((read(name), read(f"{name}-previous")) for name in names))
+
+
+@lru_cache(maxsize=4)
+def _parsed_keys(texts: tuple[tuple[str | None, str | None], ...]) -> Keys:
+    """One object for as long as no value changes: what is derived from it is kept by identity."""
+    hook, admin, readers = texts
+    named: dict[str, tuple[str, ...]] = {}
+    try:
+        for text in filter(None, readers):
+            for name, key in parse("READER_KEYS", text).items():
+                named[name] = (*named.get(name, ()), key)
+    except SettingsInvalid as error:
+        raise SecretUnavailable(error.problems[0], hint="Correct the secret `reader-keys`.") from None
+    return Keys(hook=tuple(filter(None, hook)), admin=tuple(filter(None, admin)), readers=named)

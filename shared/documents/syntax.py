@@ -1,0 +1,67 @@
+"""libyaml's complaints, in words for a person who writes YAML twice a year."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from yaml.error import Mark, MarkedYAMLError, YAMLError
+from yaml.reader import ReaderError
+
+_PLAIN_WORDS: Final[Mapping[str, str]] = {
+    "mapping values are not allowed in this context": (
+        "A colon that is not expected here. Put the text in quotes if it contains a colon, or correct the indentation."
+    ),
+    "could not find expected ':'": "A colon is missing after the key, or the indentation is off.",
+    "did not find expected key": "A key is expected here. The indentation does not fit the lines above.",
+    "did not find expected '-' indicator": (
+        "An item that begins with - is expected here. The indentation does not fit the list above."
+    ),
+    "did not find expected ',' or ']'": "A list in brackets is not closed: a , or ] is missing.",
+    "did not find expected ',' or '}'": "A mapping in braces is not closed: a , or } is missing.",
+    "did not find expected node content": "A value is missing here.",
+    "block sequence entries are not allowed in this context": (
+        "A list item (-) cannot stand here: begin the list on a line of its own."
+    ),
+    "block mapping entries are not allowed in this context": "A key cannot stand here: begin it on a line of its own.",
+    "mapping keys are not allowed in this context": "A ? cannot stand here: put the text in quotes.",
+    "found unexpected end of stream": "A quote is opened here and never closed.",
+    "found unexpected document indicator": "A quote is opened before this --- and never closed.",
+    "found a tab character that violates indentation": "A tab is used for indentation: use spaces.",
+    "found a tab character where an indentation space is expected": "A tab is used for indentation: use spaces.",
+    "found character that cannot start any token": (
+        "No value can begin with this character: put the text in quotes, or use spaces if it is a tab."
+    ),
+    "found unknown escape character": (
+        'A backslash in double quotes begins an escape that YAML does not know: write \\\\, or use single quotes.'
+    ),
+    "found invalid Unicode character escape code": (
+        "This escape is no Unicode character. Write a character beyond \\uFFFF as \\U and eight digits."
+    ),
+    "did not find expected hexdecimal number": "This escape needs hexadecimal digits.",
+    "did not find expected comment or line break": "Only a comment may follow here.",
+    "did not find expected <document start>": "Text where a document should begin: is the indentation of this line too small?",
+    "found incompatible YAML document": "This YAML version is not supported: remove the %YAML line.",
+}
+_SHOWN_FROM_OPENING: Final = frozenset({"found unexpected end of stream"})
+"""Problems that libyaml marks at the end of the file, while the mistake is where its context began."""
+
+
+def explain(error: YAMLError, data: bytes) -> tuple[str, int | None, int | None]:
+    """Message, line and column (from 1) of an error that `CParser` raised while it read `data`."""
+    if isinstance(error, ReaderError):
+        line, column = locate_byte(data, error.position)
+        return f"The character U+{error.character:04X} is not allowed in YAML: remove it, or write it as an escape.", line, column
+    if not isinstance(error, MarkedYAMLError):
+        return f"This is not YAML: {error}.", None, None
+    problem = error.problem or "unknown"
+    mark: Mark | None = error.problem_mark
+    if problem in _SHOWN_FROM_OPENING and error.context_mark is not None:
+        mark = error.context_mark
+    message = f"{_PLAIN_WORDS.get(problem, 'This is not YAML.')} (YAML: {problem}"
+    message += f" {error.context})" if error.context else ")"
+    return (message, None, None) if mark is None else (message, mark.line + 1, mark.column + 1)
+
+
+def locate_byte(data: bytes, position: int) -> tuple[int, int]:
+    """Line and column of a byte, both from 1; columns count characters."""
+    begin = data.rfind(b"\n", 0, position) + 1
+    return data.count(b"\n", 0, position) + 1, len(data[begin:position].decode("utf-8", "replace")) + 1

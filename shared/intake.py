@@ -1,0 +1,89 @@
+"""An authentic delivery becomes recorded requests, and then syncs as far as the budget goes.
+
+The content of a delivery is a hint: it decides which branches are looked at, never what they hold. A payload that does
+not say which branch makes us look at all of them: that costs a look at each head, and loses nothing.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from uuid import uuid4
+
+from shared.model import (
+    BranchName,
+    Budget,
+    Deadline,
+    Decision,
+    Deferred,
+    DeferReason,
+    Delivery,
+    Event,
+    Outcome,
+    Receipt,
+    Repository,
+    Trigger,
+)
+from shared.ports import Queue
+from shared.registration import Registrar
+from shared.sync import Sync
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """`take_along` is called with the time that is left, and may use it to help an overdue timer."""
+
+    def __init__(
+        self, registrar: Registrar, queue: Queue, sync: Sync, take_along: Callable[[Deadline], object]
+    ) -> None:
+        self._registrar = registrar
+        self._queue = queue
+        self._sync = sync
+        self._take_along = take_along
+
+    def receive(self, event: Event, budget: Budget) -> Receipt:
+        """Record the delivery and what it asks for, then sync what fits the budget; the rest is the timer's.
+
+        Raises `DatabaseUnavailable` only while nothing is recorded: then the sender must try again.
+        """
+        decision, repository, branches = self._decide(event)
+        delivery = self._queue.request(
+            Delivery(uuid4(), decision, event),
+            repository.repo_id if repository else None,
+            branches,
+            all_heads=decision is Decision.HEADS_CHECKED or decision is Decision.MALFORMED,
+        )
+        _log.info(
+            "delivery",
+            extra={"delivery_id": str(delivery.delivery_id), "decision": decision, "repo_id": event.repo_id},
+        )
+        outcomes = self._synced(repository, branches, budget) if repository else {}
+        self._take_along(budget.deadline)
+        return Receipt(delivery, outcomes)
+
+    def _decide(self, event: Event) -> tuple[Decision, Repository | None, Sequence[BranchName]]:
+        if event.is_test:
+            return Decision.TEST, None, ()
+        if event.event_type not in (None, "git.push"):
+            return Decision.IGNORED_EVENT, None, ()
+        if event.repo_id is None:
+            return Decision.MALFORMED if event.problem else Decision.HEADS_CHECKED, None, ()
+        repository = self._registrar.announced(event)
+        if repository is None:
+            return Decision.UNKNOWN_REPOSITORY, None, ()
+        named = repository.registration.branches
+        if event.updates is None:
+            return Decision.BRANCHES_CHECKED, repository, named
+        pushed = {update.branch for update in event.updates}
+        branches = [branch for branch in named if branch in pushed]
+        return (Decision.REQUESTED if branches else Decision.IGNORED_BRANCH), repository, branches
+
+    def _synced(
+        self, repository: Repository, branches: Sequence[BranchName], budget: Budget
+    ) -> Mapping[BranchName, Outcome]:
+        outcomes: dict[BranchName, Outcome] = {}
+        for branch in branches:
+            if budget.deadline.is_over:
+                outcomes[branch] = Deferred(DeferReason.BUDGET, "The timer goes on with this branch.")
+            else:
+                outcomes[branch] = self._sync.run(repository.repo_id, branch, budget, Trigger.WEBHOOK)
+        return outcomes

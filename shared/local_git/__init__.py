@@ -1,0 +1,1 @@
+"""Any Git repository, by path or URL, read through the `git` executable."""

@@ -1,0 +1,227 @@
+"""`GitSource` over any local repository or Git URL.
+
+Invariant: there is no shared working copy. A path is read in place, through its object database; a URL is fetched into
+a repository that lives as long as the call. Both are then read by the same plumbing commands.
+"""
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+from urllib.request import url2pathname
+
+from shared.errors import CommitMissing, SourceFailed
+from shared.local_git.failures import redacted
+from shared.local_git.process import PROTOCOLS, Git
+from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, FilePath, Repository, Tree, TreeEntry, TreeId
+
+_HEADS = "refs/heads/"
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}")
+# As git tells them apart: `scheme://`, `command::` (which runs git-remote-command), and a colon before the first slash,
+# which follows a host unless it follows the letter of a Windows drive.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(://|::)")
+_HOST = re.compile(r"[^/\\:]{2,}:")
+
+
+class _Place(NamedTuple):
+    """Where git reads: a repository of this machine, or an empty one to fetch into, whose remote is `source`."""
+
+    git_dir: str
+    is_remote: bool
+
+
+class LocalGitSource:
+    """Fulfils `ports.GitSource`. Has no state, so that one can be shared between threads.
+
+    `timeout` bounds each call, with what the caller does between two blobs; `environment` is the process's own, of
+    which git gets what it needs to reach servers. A server without protocol v2 and filters sends whole commits.
+    """
+
+    def __init__(self, *, timeout: timedelta, environment: Mapping[str, str], git: str = "git") -> None:
+        self._timeout = timeout
+        self._git = Git(git, environment)
+
+    def heads(self, repository: Repository, deadline: Deadline) -> Mapping[BranchName, CommitId]:
+        return self._heads(repository, _HEADS, self._limit(deadline))
+
+    def head(self, repository: Repository, branch: BranchName, deadline: Deadline) -> CommitId:
+        # A name that is not printable does not go on a command line: the answer is looked for among all heads.
+        pattern = _HEADS + branch if branch.isprintable() else _HEADS
+        return self._heads(repository, pattern, self._limit(deadline)).get(branch, ABSENT)
+
+    def tree_id(self, repository: Repository, commit: CommitId, deadline: Deadline) -> TreeId:
+        limit = self._limit(deadline)
+        with self._commit(repository, commit, limit, "--depth=1", "--filter=tree:0") as place:
+            return self._root(place.git_dir, commit, limit)
+
+    def tree(self, repository: Repository, commit: CommitId, deadline: Deadline) -> Tree:
+        limit = self._limit(deadline)
+        with self._commit(repository, commit, limit, "--depth=1", "--filter=blob:none") as place:
+            tree_id = self._root(place.git_dir, commit, limit)
+            # What was fetched is without blobs, and so without their sizes.
+            long = [] if place.is_remote else ["--long"]
+            output = self._git.run(place.git_dir, ["ls-tree", "-r", "-z", "--full-tree", *long, tree_id], limit)
+        return Tree(tree_id, _entries(output))
+
+    def blobs(
+        self, repository: Repository, commit: CommitId, blob_ids: Collection[BlobId], deadline: Deadline
+    ) -> Iterator[tuple[BlobId, bytes]]:
+        wanted = tuple(dict.fromkeys(blob_ids))
+        if not wanted:
+            return
+        for blob_id in wanted:
+            if not _OBJECT_ID.fullmatch(blob_id):
+                raise SourceFailed(f"{blob_id[:60]!r} is not the id of a blob")
+        limit = self._limit(deadline)
+        with self._place(repository) as place:
+            if place.is_remote:
+                self._fetch_blobs(place.git_dir, commit, wanted, limit)
+            yield from self._read_blobs(place.git_dir, wanted, limit)
+
+    def push(self, repository: Repository, push_id: int, deadline: Deadline) -> Sequence[BranchName] | None:
+        return None
+
+    def is_ancestor(self, repository: Repository, ancestor: CommitId, descendant: CommitId, deadline: Deadline) -> bool:
+        limit = self._limit(deadline)
+        try:
+            _checked(ancestor)
+            with self._commit(repository, descendant, limit, "--filter=tree:0") as place:
+                command = ["rev-list", "--max-count=1", ancestor, f"^{descendant}", "--"]
+                beyond = self._git.run(place.git_dir, command, limit)
+        except CommitMissing:
+            return False
+        return not beyond
+
+    def _limit(self, deadline: Deadline) -> Deadline:
+        return min(deadline, Deadline.after(self._timeout), key=lambda limit: limit.at)
+
+    # -- Where the objects are ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _place(self, repository: Repository) -> Iterator[_Place]:
+        if _is_path(repository.source):
+            yield _Place(_git_dir(repository.source), is_remote=False)
+            return
+        with TemporaryDirectory(prefix="runtime-store-", ignore_cleanup_errors=True) as folder:
+            # By hand: `git init` is a process more, and a URL on its command line would show in the list of processes.
+            root = Path(folder)
+            for name in ("objects", "refs"):
+                (root / name).mkdir()
+            (root / "HEAD").write_text(f"ref: {_HEADS}main\n")
+            url = repository.source.replace("\\", "\\\\").replace('"', '\\"')
+            config = f'[core]\n\trepositoryformatversion = 0\n\tbare = true\n[remote "source"]\n\turl = "{url}"\n'
+            (root / "config").write_text(config, encoding="utf-8")
+            yield _Place(folder, is_remote=True)
+
+    @contextmanager
+    def _commit(self, repository: Repository, commit: CommitId, limit: Deadline, *depth: str) -> Iterator[_Place]:
+        """A place that has the commit, as much of it as `depth` says where it has to be fetched."""
+        _checked(commit)
+        with self._place(repository) as place:
+            if place.is_remote:
+                self._fetch(place.git_dir, [commit], limit, *depth)
+            yield place
+
+    def _fetch(self, git_dir: str, wanted: Collection[str], limit: Deadline, *depth: str) -> None:
+        command = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", *depth]
+        stdin = "\n".join((*wanted, "")).encode()
+        self._git.run(git_dir, [*command, "--stdin", "source"], limit, stdin=stdin, network=True)
+
+    def _fetch_blobs(self, git_dir: str, commit: CommitId, wanted: Collection[BlobId], limit: Deadline) -> None:
+        try:
+            self._fetch(git_dir, wanted, limit)
+        except CommitMissing:
+            # The server gives away only what a ref names (protocol v0), or lacks one of them.
+            self._fetch(git_dir, [_checked(commit)], limit, "--depth=1")
+
+    # -- Reading them ------------------------------------------------------------------------------------------------
+
+    def _heads(self, repository: Repository, pattern: str, limit: Deadline) -> dict[BranchName, CommitId]:
+        with self._place(repository) as place:
+            if place.is_remote:
+                output = self._git.run(
+                    place.git_dir, ["ls-remote", "--quiet", "--heads", "source"], limit, network=True
+                )
+            else:
+                command = ["for-each-ref", "--format=%(objectname)%09%(refname)", pattern]
+                output = self._git.run(place.git_dir, command, limit)
+        return _branches(output)
+
+    def _root(self, git_dir: str, commit: CommitId, limit: Deadline) -> TreeId:
+        # Not `rev-parse`: it wants the tree itself, which may not be here, and tells only in words what is missing.
+        answer = self._git.run(git_dir, ["cat-file", "--batch"], limit, stdin=f"{commit}\n".encode())
+        found = re.match(rb"[0-9a-f]{40} commit \d+\ntree ([0-9a-f]{40})\n", answer)
+        if found is None:
+            raise CommitMissing(f"The repository has no commit {commit}")
+        return TreeId(found[1].decode())
+
+    def _read_blobs(self, git_dir: str, wanted: Sequence[BlobId], limit: Deadline) -> Iterator[tuple[BlobId, bytes]]:
+        command = ["cat-file", "--batch", "--buffer"]
+        read = 0
+        with self._git.reading(git_dir, command, limit, stdin="\n".join((*wanted, "")).encode()) as answer:
+            for header in answer:
+                if not header.endswith(b"\n"):
+                    break
+                blob_id, kind, *size = header.decode().split()
+                if kind != "blob":
+                    raise SourceFailed(f"The repository has no blob {blob_id}")
+                content = answer.read(int(size[0]) + 1)
+                if len(content) <= int(size[0]):
+                    break
+                yield BlobId(blob_id), content[:-1]
+                read += 1
+        if read < len(wanted):
+            raise SourceFailed(f"Git answered {read} of {len(wanted)} blobs")
+
+
+def _is_path(source: str) -> bool:
+    """Whether the source is on this machine. Raises `SourceFailed` where git would see an option or a command."""
+    address = _ADDRESS.match(source)
+    is_foreign = address is not None and (address[2] == "::" or address[1] not in ("file", *PROTOCOLS))
+    if is_foreign or source.startswith("-") or not source.isprintable() or not source:
+        hint = f"Use a path, `user@host:path`, or a URL of one of file, {', '.join(PROTOCOLS)}"
+        raise SourceFailed(f"{redacted(source)!r} is not a Git source", hint=hint)
+    return address[1] == "file" if address else not _HOST.match(source)
+
+
+def _git_dir(source: str) -> str:
+    """Where the repository at a path, or at a `file://` URL, keeps its objects; found without looking into parents."""
+    path = url2pathname(source.removeprefix("file://")) if source.startswith("file://") else source
+    if not os.path.isdir(path):
+        hint = "Check the source of the repository, and that this process may look into that folder"
+        raise SourceFailed(f"There is no folder {path}", hint=hint)
+    inside = os.path.join(path, ".git")
+    return os.path.abspath(inside if os.path.exists(inside) else path)
+
+
+def _checked(commit: CommitId) -> CommitId:
+    if not _OBJECT_ID.fullmatch(commit) or commit == ABSENT:
+        raise CommitMissing(f"{commit[:60]!r} is not the id of a commit")
+    return commit
+
+
+def _branches(output: bytes) -> dict[BranchName, CommitId]:
+    """The lines of `ls-remote`: an id, a tab and the full name of the ref."""
+    branches = {}
+    for line in output.decode("utf-8", "surrogateescape").split("\n")[:-1]:
+        object_id, _, name = line.partition("\t")
+        if not _OBJECT_ID.fullmatch(object_id):
+            raise SourceFailed(f"{object_id!r} is not a commit id: repositories with SHA-256 ids are not supported")
+        branches[BranchName(name.removeprefix(_HEADS))] = CommitId(object_id)
+    return branches
+
+
+def _entries(output: bytes) -> tuple[TreeEntry, ...]:
+    """The records of `ls-tree -z`: mode, type, id, and with `--long` the size, then a tab and the path."""
+    entries = []
+    for record in output.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+        facts, _, path = record.partition("\t")
+        mode, _, object_id, *size = facts.split()
+        entries.append(
+            TreeEntry(FilePath(path), mode, BlobId(object_id), int(size[0]) if size and size[0].isdigit() else None)
+        )
+    return tuple(entries)

@@ -1,0 +1,149 @@
+"""Every branch that is due, isolated from each other, inside a time budget.
+
+Deliveries get lost: a sweep looks at every head now and then, so that what is served is the head whatever became of the
+webhook. One broken repository costs its own attempts and nobody else's.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import uuid4
+
+from shared.errors import RuntimeStoreError, SourceError, SourceRefused, SourceThrottled
+from shared.examination import Examiner
+from shared.model import ABSENT, BranchName, Budget, CommitId, Deadline, Repository, Ruleset, SweepSummary
+from shared.ports import GitSource, Journal, Queue, Sweeps
+from shared.sync import Sync
+
+_log = logging.getLogger(__name__)
+
+OVERDUE = timedelta(minutes=3)
+"""Three periods of the timer: then a webhook does some of its work."""
+_HELP = timedelta(seconds=5)
+
+
+class Reconcile:
+    def __init__(
+        self,
+        sweeps: Sweeps,
+        queue: Queue,
+        journal: Journal,
+        git: GitSource,
+        examiner: Examiner,
+        sync: Sync,
+        *,
+        workers: int,
+        retention: timedelta,
+    ) -> None:
+        self._sweeps = sweeps
+        self._queue = queue
+        self._journal = journal
+        self._git = git
+        self._examiner = examiner
+        self._sync = sync
+        self._workers = workers
+        self._retention = retention
+
+    def sweep(self, trigger: str, duration: timedelta) -> SweepSummary:
+        """Check the heads that are due, sync what is due, drop what is old; no step begins after `duration`.
+
+        Does nothing while another sweep runs. Raises `DatabaseUnavailable`.
+        """
+        sweep_id = uuid4()
+        if not self._sweeps.begin(sweep_id, trigger, duration):
+            return SweepSummary(started=False)
+        deadline = Deadline.after(duration)
+        self._sweeps.ask_due_deep_syncs()
+        heads = self._in_parallel(lambda: self._check_heads(deadline))
+        outcomes = self._in_parallel(lambda: self._sync_due(deadline))
+        self._journal.prune(self._retention)
+        summary = SweepSummary(
+            started=True,
+            heads_checked=heads["checked"],
+            heads_failed=heads["failed"],
+            moved=heads["moved"],
+            outcomes=dict(outcomes),
+            is_complete=not deadline.is_over,
+        )
+        self._sweeps.end(sweep_id, summary)
+        _log.info("swept", extra={"trigger": trigger, "summary": str(summary)})
+        return summary
+
+    def take_along(self, deadline: Deadline) -> None:
+        """Do some of the timer's work when it has not been seen for `OVERDUE`: timers have been known to stop."""
+        left = timedelta(seconds=deadline.remaining)
+        if not left:
+            return
+        try:
+            age = self._sweeps.age()
+            if age is None or age > OVERDUE:
+                self.sweep("take-along", min(left, _HELP))
+        except RuntimeStoreError as error:
+            _log.warning("sweep not taken along", extra={"error": error.message})
+
+    def _in_parallel(self, work: "Callable[[], Counter[str]]") -> "Counter[str]":
+        """Each worker counts for itself; the sum of their counts."""
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="sweep") as workers:
+            running = [workers.submit(work) for _ in range(self._workers)]
+            return sum((done.result() for done in running), Counter())
+
+    def _check_heads(self, deadline: Deadline) -> "Counter[str]":
+        counts: Counter[str] = Counter()
+        while not deadline.is_over and (repositories := self._sweeps.claim_head_checks(1)):
+            try:
+                counts["moved"] += self._check(repositories[0], deadline)
+                counts["checked"] += 1
+            except SourceError as error:
+                counts["failed"] += 1
+                self._leave_alone(repositories[0], error)
+            except Exception:
+                counts["failed"] += 1
+                _log.exception("head check broke", extra={"repo_id": repositories[0].repo_id})
+        return counts
+
+    def _check(self, repository: Repository, deadline: Deadline) -> int:
+        """Compare heads with verdicts and request what differs; returns how many heads had moved."""
+        known = self._named(repository)
+        heads = self._git.heads(repository, deadline)
+        ruleset = self._examiner.ruleset(repository)
+        found = {branch: heads.get(branch, ABSENT) for branch in known}
+        moved = {branch: head for branch, head in found.items() if head != known[branch][0]}
+        if moved:
+            self._sweeps.moved(repository.repo_id, moved)
+        outdated = [branch for branch in known if branch not in moved and known[branch][1] != ruleset]
+        if outdated:
+            self._queue.ask(repository.repo_id, outdated)
+        return len(moved)
+
+    def _leave_alone(self, repository: Repository, error: SourceError) -> None:
+        """Pause the source where it refuses or throttles us; else let the branches' syncs say what is wrong."""
+        _log.warning("heads not readable", extra={"repo_id": repository.repo_id, "error": error.message})
+        if isinstance(error, SourceThrottled):
+            self._queue.pause_source(repository.source, error, error.retry_after)
+        elif isinstance(error, SourceRefused):
+            self._queue.pause_source(repository.source, error)
+        self._queue.ask(repository.repo_id, self._named(repository))
+
+    def _named(self, repository: Repository) -> Mapping[BranchName, tuple[CommitId | None, Ruleset | None]]:
+        """The branches that the registration names and no sync was requested for, with their verdicts."""
+        known = self._sweeps.judged(repository.repo_id)
+        return {branch: known[branch] for branch in repository.registration.branches if branch in known}
+
+    def _sync_due(self, deadline: Deadline) -> "Counter[str]":
+        outcomes: Counter[str] = Counter()
+        while not deadline.is_over:
+            try:
+                done = self._sync.run_due(Budget(deadline))
+            except RuntimeStoreError:
+                raise
+            except Exception:
+                # The branch keeps its lease and its back-off; the others go on.
+                outcomes["Broken"] += 1
+                _log.exception("sync broke")
+                continue
+            if done is None:
+                break
+            outcomes[type(done[1]).__name__] += 1
+        return outcomes

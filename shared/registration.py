@@ -1,0 +1,156 @@
+"""Add, change and remove repositories: what may be registered, and what an announcement may register by itself."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from shared.errors import InvalidRequest, NameTaken
+from shared.model import BranchName, Event, Registration, RepoId, Repository, SourceName
+from shared.ports import Registry
+
+_SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+_GUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
+_NOT_A_SLUG = re.compile(r"[^A-Za-z0-9._-]+")
+# What `git check-ref-format` forbids in a branch name, as far as it is about characters.
+_NOT_A_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^\.|\.lock(/|$)|^/|/$|\.$|^@$|^-")
+_MOST_BRANCHES = 100
+
+
+class Registrar:
+    """The registry with rules in front.
+
+    `branches` are those of a registration that names none. `url_template` says where an announced, unknown repository is
+    read from, with `{project}` and `{repository}`; None registers none by itself. `organisation` limits that to pushes of
+    one Azure DevOps organisation.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        branches: Sequence[BranchName],
+        url_template: str | None = None,
+        organisation: str | None = None,
+    ) -> None:
+        self._registry = registry
+        self._branches = tuple(branches)
+        self._url_template = url_template
+        self._organisation = organisation
+
+    def put(self, repo_id: RepoId, registration: Registration, *, expected: int | None) -> Repository:
+        """Add the repository, or change it when its revision is still `expected`.
+
+        Raises `InvalidRequest` naming the field, and what `Registry.put` raises.
+        """
+        return self._registry.put(_valid_id(repo_id), self._valid(registration), expected=expected)
+
+    def remove(self, repo_id: RepoId, *, expected: int) -> None:
+        self._registry.remove(repo_id, expected=expected)
+
+    def announced(self, event: Event) -> Repository | None:
+        """The repository of an event, registered now if it is unknown and may be; None if not."""
+        if event.repo_id is None:
+            return None
+        known = self._registry.find(event.repo_id)
+        if known is not None:
+            return known if known.repo_id == event.repo_id else None
+        if not self._may_register(event):
+            return None
+        return self._register(event, event.repo_id)
+
+    def _may_register(self, event: Event) -> bool:
+        if self._url_template is None or not event.repository:
+            return False
+        return self._organisation is None or event.organisation == self._organisation
+
+    def _register(self, event: Event, repo_id: RepoId) -> Repository | None:
+        assert self._url_template is not None and event.repository is not None
+        project = event.project or ""
+        source = _source(self._url_template, project, event.repository)
+        if source is None:
+            return None
+        name, longer = _slug(event.repository), _slug(f"{project}.{event.repository}")
+        registration = Registration(name, source, (), project=event.project)
+        for candidate in (name, longer, f"{name}.{repo_id[:8]}"):
+            try:
+                return self.put(repo_id, replace(registration, name=candidate), expected=None)
+            except InvalidRequest:
+                continue
+            except NameTaken:
+                # The name; or the id, when another delivery of this push was quicker.
+                if (known := self._registry.find(repo_id)) is not None and known.repo_id == repo_id:
+                    return known
+        return None
+
+    def _valid(self, registration: Registration) -> Registration:
+        if not _SLUG.match(registration.name) or _GUID.match(registration.name):
+            raise InvalidRequest(
+                f"{registration.name!r} cannot be a repository's name.",
+                field="name",
+                hint="Use letters, digits, dot, dash and underscore, at most 128; it must not look like a GUID.",
+            )
+        source = registration.source.strip()
+        if not source or source.startswith("-") or "\n" in source or "\0" in source:
+            raise InvalidRequest(f"{source!r} is no Git URL or path.", field="source")
+        pattern = registration.pattern.strip()
+        if not pattern or "/" in pattern or "\0" in pattern:
+            raise InvalidRequest(
+                f"{pattern!r} cannot be matched against file names.",
+                field="pattern",
+                hint="Use a file name with `*` and `?`, such as *runtime*.yaml; folders belong into `root`.",
+            )
+        return replace(
+            registration,
+            source=SourceName(source),
+            pattern=pattern,
+            root=_valid_root(registration.root),
+            branches=_valid_branches(registration.branches or self._branches),
+        )
+
+
+def _valid_id(repo_id: RepoId) -> RepoId:
+    if not _SLUG.match(repo_id):
+        raise InvalidRequest(
+            f"{repo_id!r} cannot be a repository's id.",
+            field="repo_id",
+            hint="Use the GUID of Azure DevOps, or letters, digits, dot, dash and underscore.",
+        )
+    return RepoId(repo_id.lower()) if _GUID.match(repo_id) else repo_id
+
+
+def _valid_root(root: str) -> str:
+    trimmed = root.strip("/")
+    parts = PurePosixPath(trimmed).parts
+    if "\0" in root or "\\" in root or any(part in (".", "..") for part in trimmed.split("/")):
+        raise InvalidRequest(f"{root!r} is no folder of a repository.", field="root")
+    return "/".join(parts)
+
+
+def _valid_branches(branches: Sequence[BranchName]) -> tuple[BranchName, ...]:
+    for branch in branches:
+        if not branch or len(branch) > 250 or _NOT_A_BRANCH.search(branch):
+            raise InvalidRequest(
+                f"{branch!r} is no branch name.", field="branches", hint="Leave out `refs/heads/`; no patterns."
+            )
+        if branch.startswith("refs/heads/"):
+            raise InvalidRequest(f"Write {branch[11:]!r} without `refs/heads/`.", field="branches")
+    if not 1 <= len(branches) <= _MOST_BRANCHES:
+        raise InvalidRequest(f"A repository has 1 to {_MOST_BRANCHES} branches.", field="branches")
+    return tuple(dict.fromkeys(branches))
+
+
+def _slug(name: str) -> str:
+    return _NOT_A_SLUG.sub("-", name).strip("-._")[:128]
+
+
+def _source(template: str, project: str, repository: str) -> SourceName | None:
+    """Where an announced repository is, by the operator's template; a payload's names fill in one segment each."""
+    for name in (project, repository):
+        if name in (".", "..") or any(character in name for character in "/\\\0\n"):
+            return None
+    filled = {"project": project, "repository": repository}
+    if "://" in template:
+        filled = {key: quote(name, safe="") for key, name in filled.items()}
+    return SourceName(template.replace("{project}", filled["project"]).replace("{repository}", filled["repository"]))

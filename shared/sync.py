@@ -1,0 +1,341 @@
+"""Make one branch's stored set equal to its head. The only code that changes configs.
+
+The invariant: claim, then registry row, then head, then stored ids, each asked after the one before was answered, and no
+write that the claim's lease does not let through. Bending any of it serves something wrong sooner or later, however
+unlikely each step looks.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+from shared.errors import (
+    ClaimLost,
+    CommitMissing,
+    DatabaseUnavailable,
+    DocumentRefused,
+    RepositoryNotFound,
+    SourceError,
+    SourceRefused,
+    SourceThrottled,
+)
+from shared.examination import Examiner, TooManyFiles
+from shared.model import (
+    ABSENT,
+    BranchName,
+    BranchStatus,
+    Budget,
+    Change,
+    Claim,
+    CommitId,
+    Deadline,
+    Deferred,
+    DeferReason,
+    Failed,
+    FilePath,
+    Finding,
+    Generation,
+    Judgement,
+    Outcome,
+    Rejected,
+    Replaced,
+    RepoId,
+    Report,
+    Repository,
+    Settled,
+    Severity,
+    SyncId,
+    TreeId,
+    Trigger,
+    Unchanged,
+)
+from shared.ports import ConfigStore, GitSource, Queue, Registry
+
+_log = logging.getLogger(__name__)
+
+PASSES = 3
+"""How often one run looks again for requests that came in meanwhile; what is left stays requested."""
+_NOT_NOW = timedelta(minutes=15)
+"""When to look again at a branch that may not be synced at all."""
+
+
+class _Stop(Exception):
+    """Ends a pass without a verdict."""
+
+    def __init__(self, outcome: Deferred, pause: timedelta | None = None) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+        self.pause = pause
+
+
+class Sync:
+    def __init__(
+        self, registry: Registry, queue: Queue, configs: ConfigStore, git: GitSource, examiner: Examiner
+    ) -> None:
+        self._registry = registry
+        self._queue = queue
+        self._configs = configs
+        self._git = git
+        self._examiner = examiner
+
+    def run(
+        self,
+        repo_id: RepoId,
+        branch: BranchName,
+        budget: Budget,
+        trigger: Trigger,
+        *,
+        probe: bool = False,
+        deep: bool = False,
+    ) -> Outcome:
+        """Sync the branch until no request is open; the outcome of the last pass. Never raises for Git or the database.
+
+        `probe` also goes where the source is paused: a person wants to know now. With `deep` it goes on until the deep
+        sync that was asked for has ended.
+        """
+        for _ in range(PASSES):
+            try:
+                claim = self._queue.claim(repo_id, branch, SyncId(uuid4()), trigger, probe=probe)
+            except DatabaseUnavailable as error:
+                return Failed(error)
+            if isinstance(claim, Deferred):
+                return claim
+            outcome, more = self._pass(claim, budget)
+            if isinstance(outcome, Failed) or budget.deadline.is_over or not (more or (deep and not claim.deep)):
+                break
+        return outcome
+
+    def run_due(self, budget: Budget) -> tuple[Claim, Outcome] | None:
+        """One pass over the branch that is due longest; None when no branch is."""
+        claim = self._queue.claim_due(SyncId(uuid4()))
+        return None if claim is None else (claim, self._pass(claim, budget)[0])
+
+    def judge(self, repo_id: RepoId, branch: BranchName, deadline: Deadline) -> Outcome:
+        """What a sync would make of the head now. Claims nothing and changes nothing."""
+        repository = self._registry.get(repo_id)
+        try:
+            head = self._git.head(repository, branch, deadline)
+            stored = self._configs.stored(repo_id, branch)
+            found = self._examiner.at_head(repository, head, stored, deadline, lambda: None)
+        except (SourceError, DatabaseUnavailable) as error:
+            return Failed(error)
+        judgement, change = found.judgement, found.change
+        if judgement.report.rejects:
+            return Rejected(head, judgement.report)
+        status = self._status(repo_id, branch)
+        generation = status.generation if status else Generation(0)
+        written = sum(stored.get(c.path) is None or stored[c.path].blob_id != c.blob_id for c in change.configs)
+        if written or change.gone:
+            return Replaced(head, generation, written, len(change.gone), judgement.report)
+        return Unchanged(head, generation, judgement.report)
+
+    def covers(self, repo_id: RepoId, branch: BranchName, commit: CommitId, deadline: Deadline) -> Outcome | None:
+        """Whether what is stored already answers for `commit`; None when only a sync can tell.
+
+        An ancestor counts only while the head is what is served: a force push may have gone back to it.
+        """
+        status = self._status(repo_id, branch)
+        if status is None or status.judged_commit is None:
+            return None
+        standing = Unchanged(status.commit_id or ABSENT, status.generation, status.report)
+        if commit == status.commit_id:
+            return standing
+        if commit == status.judged_commit:
+            return Rejected(commit, status.report)
+        repository = self._registry.get(repo_id)
+        try:
+            head = self._git.head(repository, branch, deadline)
+            is_served = head == status.commit_id and self._git.is_ancestor(repository, commit, head, deadline)
+        except SourceError as error:
+            return Failed(error)
+        return standing if is_served else None
+
+    def _status(self, repo_id: RepoId, branch: BranchName) -> BranchStatus | None:
+        return next((status for status in self._queue.status(repo_id) if status.branch == branch), None)
+
+    # -- One pass: one claim, one outcome, one row in the journal ------------------------------------------------------
+
+    def _pass(self, claim: Claim, budget: Budget) -> tuple[Outcome, bool]:
+        """The outcome, and whether to look again."""
+        try:
+            try:
+                repository = self._repository(claim)
+                outcome, settled = self._look(claim, repository, budget)
+            except _Stop as stop:
+                settled = self._settle(claim, stop.outcome, stop.pause)
+                return stop.outcome, settled.more and stop.outcome.reason is DeferReason.PUSH_FIRST
+            except SourceError as error:
+                return self._failed(claim, repository, error, budget)
+            if claim.source_paused:
+                self._queue.resume_source(repository.source)
+        except (ClaimLost, RepositoryNotFound):
+            return Deferred(DeferReason.CLAIM_LOST, "Another worker took over, or the registration changed."), False
+        except DatabaseUnavailable as error:
+            return Failed(error), False
+        _log.info(
+            "synced",
+            extra={
+                "repo_id": claim.repo_id,
+                "branch": claim.branch,
+                "trigger": claim.trigger,
+                "sync_id": str(claim.sync_id),
+                "outcome": type(outcome).__name__,
+            },
+        )
+        return outcome, settled.more
+
+    def _repository(self, claim: Claim) -> Repository:
+        """The registry row, read after the claim: a change before it is seen, a change after it takes the claim away."""
+        repository = self._registry.get(claim.repo_id)
+        registration = repository.registration
+        if registration.suspended is not None:
+            message = f"The repository is suspended: {registration.suspended}"
+            raise _Stop(Deferred(DeferReason.SUSPENDED, message), _NOT_NOW)
+        if claim.branch not in registration.branches:
+            message = f"The registration does not name the branch {claim.branch!r}."
+            raise _Stop(Deferred(DeferReason.NOT_NAMED, message), _NOT_NOW)
+        return repository
+
+    def _look(self, claim: Claim, repository: Repository, budget: Budget) -> tuple[Outcome, Settled]:
+        ruleset = self._examiner.ruleset(repository)
+        if claim.deep and claim.judged_ruleset == ruleset:
+            return self._heal(claim, repository, budget, self._checkpoint(claim, budget))
+        # Under new rules everything is judged anyway; the deep sync stays asked for, and comes next.
+        claim = replace(claim, deep=False)
+
+        checkpoint = self._checkpoint(claim, budget)
+        checkpoint()
+        head = self._git.head(repository, claim.branch, budget.deadline)
+        if head == claim.judged_commit and self._verdict_stands(claim, ruleset):
+            return self._stand(claim, head, claim.judged_tree)
+        if head != ABSENT and claim.judged_ruleset == ruleset and claim.judged_tree is not None:
+            checkpoint()
+            if self._git.tree_id(repository, head, budget.deadline) == claim.judged_tree:
+                return self._stand(claim, head, claim.judged_tree)
+
+        stored = self._configs.stored(claim.repo_id, claim.branch)
+        try:
+            found = self._examiner.at_head(repository, head, stored, budget.deadline, checkpoint, budget.files)
+        except TooManyFiles:
+            message = "More files changed than a webhook may fetch; the timer goes on with it."
+            raise _Stop(Deferred(DeferReason.BUDGET, message)) from None
+        checkpoint()
+        return self._end(claim, found.judgement, found.change)
+
+    def _verdict_stands(self, claim: Claim, ruleset: str) -> bool:
+        """Of a new ruleset alone only the timer makes a new verdict: while two versions of the app run side by side, their
+        webhooks would judge back and forth. A change of the registration forgets the ruleset, and everybody judges."""
+        if claim.judged_ruleset is None:
+            return False
+        return claim.judged_ruleset == ruleset or claim.trigger is Trigger.WEBHOOK
+
+    def _checkpoint(self, claim: Claim, budget: Budget) -> Callable[[], None]:
+        def checkpoint() -> None:
+            if budget.deadline.is_over:
+                raise _Stop(_out_of_time())
+            requested = self._queue.renew(claim)
+            if claim.deep and requested > claim.seen:
+                raise _Stop(Deferred(DeferReason.PUSH_FIRST, "A deep sync made way for a push."))
+
+        return checkpoint
+
+    def _heal(
+        self, claim: Claim, repository: Repository, budget: Budget, checkpoint: Callable[[], None]
+    ) -> tuple[Outcome, Settled]:
+        """The deep sync: what is served is compared with its commit, and neither commit nor verdict moves."""
+        checkpoint()
+        stored = self._configs.stored(claim.repo_id, claim.branch, verify=True)
+        report = claim.report
+        try:
+            change = self._examiner.damage(repository, claim.commit_id, stored, budget.deadline, checkpoint)
+        except CommitMissing as error:
+            change, report = Change(), _noted(report, error.message)
+        checkpoint()
+        assert claim.judged_commit is not None  # its ruleset is known, so it was judged
+        judgement = Judgement(claim.judged_commit, claim.judged_tree, claim.judged_ruleset, report)
+        return self._write(claim, judgement, change, claim.commit_id, claim.judged_and_accepted)
+
+    # -- Endings -----------------------------------------------------------------------------------------------------
+
+    def _stand(self, claim: Claim, head: CommitId, tree: TreeId | None) -> tuple[Outcome, Settled]:
+        """The verdict that stands, at this head: nothing that decides about it has changed."""
+        judgement = Judgement(head, tree, claim.judged_ruleset, claim.report)
+        accepted = claim.judged_and_accepted
+        serve = _served(head) if accepted else claim.commit_id
+        return self._write(claim, judgement, Change(), serve, accepted)
+
+    def _end(self, claim: Claim, judgement: Judgement, change: Change) -> tuple[Outcome, Settled]:
+        if judgement.report.rejects:
+            return self._write(claim, judgement, Change(), claim.commit_id, accepted=False)
+        try:
+            return self._write(claim, judgement, change, _served(judgement.commit_id), accepted=True)
+        except DocumentRefused as error:
+            # It would be refused again: a verdict that names the document, not a failure to repeat for ever.
+            finding = Finding(FilePath(error.path or ""), "database", Severity.ERROR, error.message)
+            report = replace(judgement.report, findings=(finding, *judgement.report.findings))
+            return self._write(claim, replace(judgement, report=report), Change(), claim.commit_id, accepted=False)
+
+    def _write(
+        self, claim: Claim, judgement: Judgement, change: Change, serve: CommitId | None, accepted: bool
+    ) -> tuple[Outcome, Settled]:
+        try:
+            settled = self._configs.replace(claim, judgement, change, serve=serve, accepted=accepted)
+        except DatabaseUnavailable:
+            # Whether it was committed is not known, and a repeat would look like a lost claim. The journal knows.
+            ended = self._configs.ended(claim.sync_id)
+            if ended is None:
+                raise
+            settled = ended
+        if not accepted:
+            return Rejected(judgement.commit_id, judgement.report), settled
+        if settled.changed:
+            return (
+                Replaced(
+                    judgement.commit_id, settled.generation, settled.written, settled.removed, judgement.report
+                ),
+                settled,
+            )
+        return Unchanged(judgement.commit_id, settled.generation, judgement.report), settled
+
+    def _failed(
+        self, claim: Claim, repository: Repository, error: SourceError, budget: Budget
+    ) -> tuple[Outcome, bool]:
+        if budget.deadline.is_over:
+            # Cut off by our own budget: that says nothing about the source.
+            outcome = _out_of_time()
+            self._settle(claim, outcome)
+            return outcome, False
+        pause = error.retry_after if isinstance(error, SourceThrottled) else None
+        if isinstance(error, SourceRefused | SourceThrottled):
+            self._queue.pause_source(repository.source, error, pause)
+        self._settle(claim, Failed(error), pause)
+        _log.warning(
+            "sync failed", extra={"repo_id": claim.repo_id, "branch": claim.branch, "error": error.message}
+        )
+        return Failed(error), False
+
+    def _settle(self, claim: Claim, outcome: Deferred | Failed, pause: timedelta | None = None) -> Settled:
+        try:
+            return self._queue.settle(claim, outcome, pause=pause)
+        except DatabaseUnavailable:
+            ended = self._configs.ended(claim.sync_id)
+            if ended is None:
+                raise
+            return ended
+
+
+def _served(head: CommitId) -> CommitId | None:
+    return None if head == ABSENT else head
+
+
+def _out_of_time() -> Deferred:
+    return Deferred(DeferReason.BUDGET, "The time for this attempt is over; the timer goes on with it.")
+
+
+def _noted(report: Report, message: str) -> Report:
+    """With a note that this deep sync compared nothing; one, however often that happens."""
+    note = Finding(FilePath(""), "deep-sync-skipped", Severity.NOTE, message)
+    others = tuple(finding for finding in report.findings if finding.rule != note.rule)
+    return replace(report, findings=(*others, note))

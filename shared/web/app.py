@@ -1,0 +1,126 @@
+"""Routes and the edge: every request gets its caller checked, its errors told as problems, and one line in the log."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter, Map, Rule
+from werkzeug.wrappers import Response
+
+from shared.web import health, problems, webhook
+from shared.web.access import Access, Role
+from shared.web.call import Call
+from shared.web.repositories import Repositories
+from shared.web.representations import JSON
+from shared.web.runtimes import Runtimes
+from shared.web.services import Limits, Services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_log = logging.getLogger(__name__)
+
+OPENAPI = Path(__file__).with_name("openapi.json")
+
+
+Refusal: TypeAlias = Callable[[Call, Exception], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    rule: str
+    handle: Callable[..., Response]
+    role: Role | None = None
+    """Who may; None is everybody."""
+    refuse: Refusal = problems.answer
+
+
+class Rest(BaseConverter):
+    """All that is left of the path: a branch and a file, with their slashes."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+class App:
+    """A WSGI app. Blocking; safe to call from many threads."""
+
+    def __init__(self, routes: Sequence[Route], access: Access) -> None:
+        self.routes = tuple(routes)
+        self._access = access
+        rules = [Rule(route.rule, methods=[route.method], endpoint=route) for route in routes]
+        # Redirects are for browsers: a service hook or a config client would take one for an error.
+        urls = Map(rules, strict_slashes=False, merge_slashes=False, redirect_defaults=False, converters={"rest": Rest})
+        self._urls = urls.bind("")
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        call = Call(environ)
+        return self._answer(call)(environ, start_response)
+
+    def _answer(self, call: Call) -> Response:
+        started = time.perf_counter()
+        refuse: Refusal = problems.answer
+        rule = None
+        try:
+            route, arguments = self._match(call)
+            refuse, rule = route.refuse, route.rule
+            call.caller = self._access.admit(call, route.role)
+            response = route.handle(call, **arguments)
+        except Exception as error:  # the function's edge: whatever it is, the caller gets an answer
+            response = refuse(call, error)
+        response.headers["X-Correlation-Id"] = call.correlation_id
+        if _log.isEnabledFor(logging.INFO):
+            # Never the query: it may carry a key.
+            told = {"method": call.method, "route": rule, "path": call.path, "status": response.status_code}
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            who = {"caller": call.caller.name, "correlation_id": call.correlation_id, "milliseconds": milliseconds}
+            _log.info("Answered", extra={**told, **who})
+        return response
+
+    def _match(self, call: Call) -> tuple[Route, dict[str, Any]]:
+        if "\x00" in call.path:  # no name has it, and no database takes it
+            raise NotFound
+        route, arguments = self._urls.match(call.path, call.method)
+        return route, dict(arguments)
+
+
+def create_app(services: Services, access: Access, limits: Limits | None = None) -> App:
+    """The app over its services."""
+    limits = limits or Limits()
+    reads = Runtimes(
+        services.configs,
+        services.registry,
+        services.queue,
+        cached_lists=limits.cached_lists,
+        anonymous_reads=access.anonymous_reads,
+    )
+    known = Repositories(services, limits)
+    hook = webhook.Webhook(services, limits)
+    return App(
+        [
+            Route("GET", "/livez", health.live),
+            Route("GET", "/health", health.Health(services.journal, access).read),
+            Route("GET", "/openapi.json", _openapi),
+            Route("POST", "/webhooks/azure-devops", hook.receive, Role.HOOK, webhook.refuse),
+            Route("GET", "/runtimes/<alias>", reads.branches, Role.READER),
+            Route("GET", "/runtimes/<alias>/<rest:rest>", reads.read, Role.READER),
+            Route("GET", "/repositories", known.list, Role.READER),
+            Route("GET", "/repositories/<alias>", known.get, Role.READER),
+            Route("PUT", "/repositories/<alias>", known.put, Role.ADMIN),
+            Route("DELETE", "/repositories/<alias>", known.remove, Role.ADMIN),
+            Route("GET", "/repositories/<alias>/syncs", known.syncs, Role.READER),
+            Route("GET", "/repositories/<alias>/deliveries", known.deliveries, Role.READER),
+            Route("POST", "/repositories/<alias>/sync", known.sync, Role.ADMIN),
+            Route("POST", "/reconcile", known.reconcile, Role.ADMIN),
+        ],
+        access,
+    )
+
+
+def _openapi(call: Call) -> Response:
+    return Response(OPENAPI.read_bytes(), content_type=JSON)

@@ -1,0 +1,37 @@
+"""Is it alive, and does it work."""
+
+from werkzeug.wrappers import Response
+
+from shared.errors import Unauthenticated, Unavailable
+from shared.ports import Journal
+from shared.web.access import ANONYMOUS, Access, Role
+from shared.web.call import Call
+from shared.web.problems import described, seconds
+from shared.web.representations import of_overview, respond
+
+
+def live(call: Call) -> Response:
+    """Touches nothing: a database that is down is no reason to restart."""
+    return respond({"status": "ok"})
+
+
+class Health:
+    """Details are for readers; anybody else learns only whether it works."""
+
+    def __init__(self, journal: Journal, access: Access) -> None:
+        self._journal = journal
+        self._access = access
+
+    def read(self, call: Call) -> Response:
+        try:
+            call.caller = self._access.admit(call, Role.READER)
+            is_told = call.caller is not ANONYMOUS or self._access.anonymous_reads
+        except Unauthenticated:
+            is_told = False
+        try:
+            overview = self._journal.overview()
+        except Unavailable as error:
+            response = respond({"status": "unavailable", **(described(error) if is_told else {})}, 503)
+            response.headers["Retry-After"] = seconds(error.retry_after)
+            return response
+        return respond({"status": "ok", **(of_overview(overview) if is_told else {})})

@@ -1,0 +1,56 @@
+"""The token endpoint that Azure Functions gives an app with a managed identity.
+
+Written from https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+class Identity:
+    """A running endpoint: hands `token` out to whoever knows `header`, for the identity `client_id`."""
+
+    def __init__(self, url: str, token: str, client_id: str) -> None:
+        self.url = url
+        self.header = "the-header-of-this-app"
+        self.token = token
+        self.client_id = client_id
+        self.asked = 0
+
+
+@contextmanager
+def running(token: str, client_id: str) -> Iterator[Identity]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+            known = self.headers.get("X-IDENTITY-HEADER") == identity.header
+            status = 200 if known and query.get("client_id") == identity.client_id else 400
+            expires = str(int(time.time()) + 3600)
+            granted = {"access_token": identity.token, "expires_on": expires, "resource": query.get("resource")}
+            body = json.dumps({**granted, "token_type": "Bearer"} if status == 200 else {"error": "invalid"}).encode()
+            identity.asked += 1
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    identity = Identity(f"http://127.0.0.1:{server.server_address[1]}/msi/token", token, client_id)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield identity
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,79 @@
+"""The adapters that the suite of `ports.GitSource` runs over. To add one: a context manager, and its line in `ADAPTERS`."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from support.git import GitRepository, environment
+from support.git_http import serving
+
+from shared.local_git.source import LocalGitSource
+from shared.model import BranchName, Deadline, Registration, RepoId, Repository, SourceName
+from shared.ports import GitSource
+
+
+@dataclass
+class Hosted:
+    """One real repository, and the source under test that reads it."""
+
+    git: GitRepository
+    source: GitSource
+    repository: Repository
+    remove: Callable[[], None]
+    """The repository is gone."""
+    hang: Callable[[], None] | None = None
+    """From now on nothing is answered; None where nothing stands between the source and the repository."""
+    knows_sizes: bool = True
+
+
+def registered(source: str) -> Repository:
+    registration = Registration("sample", SourceName(source), (BranchName("main"),))
+    now = datetime.now(UTC)
+    return Repository(RepoId("0e9b6a52-8d6c-4a43-9f43-6a1f0d3f6a11"), registration, 1, now, now)
+
+
+def local_source() -> LocalGitSource:
+    return LocalGitSource(timeout=timedelta(seconds=30), environment=environment())
+
+
+@contextmanager
+def path(folder: Path) -> Iterator[Hosted]:
+    git = GitRepository(folder / "repository.git")
+    yield Hosted(git, local_source(), registered(str(git.path)), lambda: shutil.rmtree(git.path))
+
+
+@contextmanager
+def work_tree(folder: Path) -> Iterator[Hosted]:
+    git = GitRepository(folder / "a work tree", bare=False)
+    yield Hosted(git, local_source(), registered(str(git.path)), lambda: shutil.rmtree(git.path))
+
+
+@contextmanager
+def file_url(folder: Path) -> Iterator[Hosted]:
+    git = GitRepository(folder / "größe 1#2.git")
+    yield Hosted(git, local_source(), registered(git.path.as_uri()), lambda: shutil.rmtree(git.path))
+
+
+@contextmanager
+def http_url(folder: Path) -> Iterator[Hosted]:
+    git = GitRepository(folder / "repository.git")
+    with serving(folder) as host:
+
+        def hang() -> None:
+            host.hangs = True
+
+        repository = registered(f"{host.url}/repository.git")
+        yield Hosted(git, local_source(), repository, lambda: shutil.rmtree(git.path), hang, knows_sizes=False)
+
+
+ADAPTERS: dict[str, Callable[[Path], AbstractContextManager[Hosted]]] = {
+    "path": path,
+    "work-tree": work_tree,
+    "file-url": file_url,
+    "http-url": http_url,
+}
+THAT_CAN_HANG = ("http-url",)
+"""Those with a `hang`."""
