@@ -32,6 +32,10 @@ from shared.web.app import App as WebApp
 from shared.web.app import create_app
 from shared.web.services import Limits, Services
 
+_log = logging.getLogger(__name__)
+
+_KEYS = ("webhook-secret", "admin-key", "reader-keys")
+
 
 @dataclass(frozen=True, slots=True)
 class App:
@@ -142,7 +146,7 @@ def database_url(settings: Settings, secrets: Secrets) -> str:
     url = secrets.get("database-url")
     if url is None:
         raise SettingsInvalid(["DATABASE_URL is not set, and the Key Vault has no secret `database-url`"])
-    return url
+    return str(parse("DATABASE_URL", url))
 
 
 def access_from(settings: Settings, secrets: Secrets) -> Access:
@@ -164,19 +168,37 @@ def limits_from(settings: Settings) -> Limits:
 
 
 def _keys(read: Callable[[str], str | None]) -> Keys:
-    names = ("webhook-secret", "admin-key", "reader-keys")
-    return _parsed_keys(tuple((read(name), read(f"{name}-previous")) for name in names))
+    return _grouped(*(_valid(read, name) for key in _KEYS for name in (key, f"{key}-previous")))
+
+
+def _valid(read: Callable[[str], str | None], name: str) -> str | None:
+    """A key that cannot be read or used is none: its role is closed, and the others are not."""
+    try:
+        text = read(name)
+        return text if text is None or _is_valid(name, text) else None
+    except SecretUnavailable as error:
+        _log.error("A key cannot be read", extra={"secret": name, "reason": error.message, "hint": error.hint})
+        return None
+
+
+@lru_cache(maxsize=16)
+def _is_valid(name: str, text: str) -> bool:
+    try:
+        parse(name.replace("-", "_").upper(), text)
+    except SettingsInvalid as error:
+        _log.error("A key cannot be used", extra={"secret": name, "problem": error.problems[0]})
+        return False
+    return True
 
 
 @lru_cache(maxsize=4)
-def _parsed_keys(texts: tuple[tuple[str | None, str | None], ...]) -> Keys:
+def _grouped(*texts: str | None) -> Keys:
     """One object for as long as no value changes: what is derived from it is kept by identity."""
-    hook, admin, readers = texts
+    hook, hook_before, admin, admin_before, *readers = texts
     named: dict[str, tuple[str, ...]] = {}
-    try:
-        for text in filter(None, readers):
-            for name, key in parse("READER_KEYS", text).items():
-                named[name] = (*named.get(name, ()), key)
-    except SettingsInvalid as error:
-        raise SecretUnavailable(error.problems[0], hint="Correct the secret `reader-keys`.") from None
-    return Keys(hook=tuple(filter(None, hook)), admin=tuple(filter(None, admin)), readers=named)
+    for text in filter(None, readers):
+        for name, key in parse("READER_KEYS", text).items():
+            named[name] = (*named.get(name, ()), key)
+    return Keys(
+        hook=tuple(filter(None, (hook, hook_before))), admin=tuple(filter(None, (admin, admin_before))), readers=named
+    )

@@ -26,7 +26,7 @@ REFRESH_INTERVAL = timedelta(seconds=30)
 """The vault is asked for one secret at most this often, however many callers bring one that is not the cached one."""
 WARNING_INTERVAL = timedelta(minutes=1)
 
-_NETWORK: Mapping[str, Any] = {
+NETWORK: Mapping[str, Any] = {
     "connection_timeout": 5,
     "read_timeout": 5,
     # Only a connection that was never made is tried again: the SDK sleeps in the caller's request for as long as
@@ -36,6 +36,7 @@ _NETWORK: Mapping[str, Any] = {
     "retry_read": 0,
     "retry_status": 0,
 }
+"""Time-outs in seconds and repetitions of one call to the vault, or for a token."""
 
 
 @cache
@@ -48,7 +49,7 @@ def managed_identity(client_id: str | None, *, is_hosted: bool) -> "TokenCredent
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
     if is_hosted:
-        return ManagedIdentityCredential(client_id=client_id, **_NETWORK)
+        return ManagedIdentityCredential(client_id=client_id, **NETWORK)
     return DefaultAzureCredential(managed_identity_client_id=client_id)
 
 
@@ -57,7 +58,7 @@ def secret_client(vault_url: str, credential: "TokenCredential", **options: Any)
     from azure.keyvault.secrets import SecretClient
 
     # A connection that idled between two fetches may be dead without a sign, which would cost a whole read time-out.
-    return SecretClient(vault_url, credential, **{**_NETWORK, "headers": {"Connection": "close"}, **options})
+    return SecretClient(vault_url, credential, **{**NETWORK, "headers": {"Connection": "close"}, **options})
 
 
 class EnvironmentSecrets:

@@ -5,6 +5,7 @@ Times are aware UTC datetimes and end in `_at`. Tuples stand for ordered collect
 shared between threads.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,14 @@ JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict
 
 ABSENT = CommitId("0" * 40)
 """The commit of a branch that Git proved not to have: what a deletion has as `newObjectId`."""
+
+
+_NO_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/]|[/.]$|(?:^|/)\.|\.lock(?:/|$)|^HEAD$|^refs/")
+
+
+def is_branch_name(text: str) -> bool:
+    """As `git help check-ref-format` says; a name that starts with `refs/` is allowed there, and here always a mistake."""
+    return 0 < len(text) <= 250 and not _NO_BRANCH.search(text)
 
 
 # -- What a team registers -----------------------------------------------------------------------------------------

@@ -7,14 +7,12 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from shared.errors import InvalidRequest, NameTaken
-from shared.model import BranchName, Event, Registration, RepoId, Repository, SourceName
+from shared.model import BranchName, Event, Registration, RepoId, Repository, SourceName, is_branch_name
 from shared.ports import Registry
 
 _SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 _GUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
 _NOT_A_SLUG = re.compile(r"[^A-Za-z0-9._-]+")
-# What `git check-ref-format` forbids in a branch name, as far as it is about characters.
-_NOT_A_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^\.|\.lock(/|$)|^/|/$|\.$|^@$|^-")
 _MOST_BRANCHES = 100
 
 
@@ -130,12 +128,10 @@ def _valid_root(root: str) -> str:
 
 def _valid_branches(branches: Sequence[BranchName]) -> tuple[BranchName, ...]:
     for branch in branches:
-        if not branch or len(branch) > 250 or _NOT_A_BRANCH.search(branch):
+        if not is_branch_name(branch):
             raise InvalidRequest(
                 f"{branch!r} is no branch name.", field="branches", hint="Leave out `refs/heads/`; no patterns."
             )
-        if branch.startswith("refs/heads/"):
-            raise InvalidRequest(f"Write {branch[11:]!r} without `refs/heads/`.", field="branches")
     if not 1 <= len(branches) <= _MOST_BRANCHES:
         raise InvalidRequest(f"A repository has 1 to {_MOST_BRANCHES} branches.", field="branches")
     return tuple(dict.fromkeys(branches))

@@ -1,9 +1,11 @@
 """Fixtures that more than one room of the tests uses."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support import postgres
+from support.world import Team, World
 
 from shared.postgres.pool import Pool
 
@@ -14,9 +16,23 @@ def postgres_server() -> Iterator[postgres.Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def _shared_database(postgres_server: postgres.Server) -> Iterator[postgres.Database]:
+    with postgres_server.clone() as conninfo, postgres.Database(conninfo) as database:
+        yield database
+
+
 @pytest.fixture
-def database(postgres_server: postgres.Server) -> Iterator[str]:
-    """The conninfo of a migrated, empty database."""
+def database(_shared_database: postgres.Database) -> Iterator[str]:
+    """The conninfo of a migrated database without rows: the session's, emptied after each test (which is quicker than a
+    new one). A test that changes the schema or the server's catalog takes `own_database`."""
+    yield _shared_database.conninfo
+    _shared_database.empty()
+
+
+@pytest.fixture
+def own_database(postgres_server: postgres.Server) -> Iterator[str]:
+    """The conninfo of a migrated, empty database that no other test sees."""
     with postgres_server.clone() as conninfo:
         yield conninfo
 
@@ -26,3 +42,14 @@ def pool(database: str) -> Iterator[Pool]:
     pool = Pool(database, size=8)
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def world(pool: Pool, tmp_path: Path) -> World:
+    return World(pool, tmp_path)
+
+
+@pytest.fixture
+def team(world: World) -> Team:
+    """A registered repository with one branch, `main`, and nothing in it."""
+    return world.repository()

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from yaml._yaml import CParser
-from yaml.error import Mark, YAMLError
+from yaml.error import YAMLError
 from yaml.events import (
     AliasEvent,
     Event,
@@ -49,8 +49,8 @@ class _Frame:
 def places(data: bytes, pointers: Collection[str]) -> Mapping[str, Place]:
     """The places of these JSON pointers, and of all that lie above them.
 
-    A value that only an alias brings has no place of its own: look for the nearest pointer above it. The data needs not be
-    sound: what stands before a mistake is found, and the reading ends as soon as everything is.
+    A value that only an alias brings has no place of its own: look for the nearest pointer above it. The data may be
+    broken: what stands before the mistake is found, and the reading ends as soon as everything is.
     """
     root, count = _tree_of(pointers)
     found: dict[str, Place] = {}
@@ -86,7 +86,7 @@ def _walk(data: bytes, root: _Wanted) -> Iterator[tuple[_Wanted, Place]]:
             continue
         if kind not in (ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEvent):
             continue
-        wanted, place = (root, Place(_start(event), None)) if not stack else _step(stack[-1], event)
+        wanted, place = (root, Place(start_of(event), None)) if not stack else _step(stack[-1], event)
         if wanted is not None and place is not None:
             yield wanted, place
         if kind is MappingStartEvent or kind is SequenceStartEvent:
@@ -98,16 +98,17 @@ def _step(frame: _Frame, event: Event) -> tuple[_Wanted | None, Place | None]:
     if not frame.is_mapping:
         frame.index += 1
         wanted = frame.wanted.below.get(str(frame.index - 1)) if frame.wanted else None
-        return wanted, Place(_start(event), None) if wanted else None
+        return wanted, Place(start_of(event), None) if wanted else None
     if frame.key is None:
         frame.key = event.value if isinstance(event, ScalarEvent) else ""
-        frame.key_place = _start(event)
+        frame.key_place = start_of(event)
         return None, None
     wanted = frame.wanted.below.get(frame.key) if frame.wanted else None
     frame.key = None
-    return wanted, Place(_start(event), frame.key_place) if wanted else None
+    return wanted, Place(start_of(event), frame.key_place) if wanted else None
 
 
-def _start(event: Event) -> tuple[int, int]:
-    mark: Mark = event.start_mark
-    return mark.line + 1, mark.column + 1
+def start_of(event: Event) -> tuple[int, int]:
+    """Line and column where the event's text begins, from 1."""
+    mark = event.start_mark
+    return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-Plain: TypeAlias = None | bool | int | float | str
+Plain: TypeAlias = bool | int | float | str | None
 
 
 class Refusal(NamedTuple):
@@ -74,7 +74,7 @@ def _ambiguous(text: str, reading_1_1: Plain | _Unsayable, reading_1_2: Plain | 
     return Refusal(
         "ambiguous-scalar",
         f"{text if len(text) <= _TEXT_SHOWN else quoted(text)} is {_said(reading_1_1)} to YAML 1.1 (PyYAML), "
-        f"and {_said(reading_1_2)} to YAML 1.2: put it in quotes if it is text, else write it in a way that both read alike.",
+        f"and {_said(reading_1_2)} to YAML 1.2: put it in quotes if it is text, else write it so that both agree.",
     )
 
 
@@ -104,14 +104,22 @@ def read_plain(text: str) -> Plain | Refusal:
 
 def _read_number(text: str) -> Plain | Refusal:
     if _NOT_FINITE.fullmatch(text):
-        return Refusal("not-finite", f"{text} is no number that JSON can say: leave it out, or put it in quotes if it is text.")
+        return Refusal(
+            "not-finite", f"{text} is no number that JSON can say: leave it out, or put it in quotes if it is text."
+        )
     reading_1_1, reading_1_2 = _read_1_1(text), _read_1_2(text)
     if type(reading_1_1) is not type(reading_1_2) or reading_1_1 != reading_1_2:
         return _ambiguous(text, reading_1_1, reading_1_2)
     if isinstance(reading_1_2, _Unsayable) or (isinstance(reading_1_2, int) and reading_1_2 not in _INT64):
-        return Refusal("number-too-large", f"The number {quoted(text)[1:-1]} does not fit into 64 bits: put it in quotes if it is text.")
+        return Refusal(
+            "number-too-large",
+            f"The number {quoted(text)[1:-1]} does not fit into 64 bits: put it in quotes if it is text.",
+        )
     if isinstance(reading_1_2, float) and not math.isfinite(reading_1_2):
-        return Refusal("number-too-large", f"The number {quoted(text)[1:-1]} is larger than any double: put it in quotes if it is text.")
+        return Refusal(
+            "number-too-large",
+            f"The number {quoted(text)[1:-1]} is larger than any double: put it in quotes if it is text.",
+        )
     return reading_1_2
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from yaml.error import Mark, MarkedYAMLError, YAMLError
+from yaml.error import MarkedYAMLError, YAMLError
 from yaml.reader import ReaderError
 
 _PLAIN_WORDS: Final[Mapping[str, str]] = {
@@ -31,34 +31,35 @@ _PLAIN_WORDS: Final[Mapping[str, str]] = {
         "No value can begin with this character: put the text in quotes, or use spaces if it is a tab."
     ),
     "found unknown escape character": (
-        'A backslash in double quotes begins an escape that YAML does not know: write \\\\, or use single quotes.'
+        "A backslash in double quotes begins an escape that YAML does not know: write \\\\, or use single quotes."
     ),
     "found invalid Unicode character escape code": (
         "This escape is no Unicode character. Write a character beyond \\uFFFF as \\U and eight digits."
     ),
     "did not find expected hexdecimal number": "This escape needs hexadecimal digits.",
     "did not find expected comment or line break": "Only a comment may follow here.",
-    "did not find expected <document start>": "Text where a document should begin: is the indentation of this line too small?",
+    "did not find expected <document start>": "This stands outside of everything: is its indentation too small?",
     "found incompatible YAML document": "This YAML version is not supported: remove the %YAML line.",
 }
 _SHOWN_FROM_OPENING: Final = frozenset({"found unexpected end of stream"})
 """Problems that libyaml marks at the end of the file, while the mistake is where its context began."""
 
 
-def explain(error: YAMLError, data: bytes) -> tuple[str, int | None, int | None]:
-    """Message, line and column (from 1) of an error that `CParser` raised while it read `data`."""
+def explain(error: YAMLError, data: bytes) -> tuple[int | None, int | None, str]:
+    """Line and column (from 1) and message of an error that `CParser` raised while it read `data`."""
     if isinstance(error, ReaderError):
         line, column = locate_byte(data, error.position)
-        return f"The character U+{error.character:04X} is not allowed in YAML: remove it, or write it as an escape.", line, column
+        message = f"The character U+{error.character:04X} is not allowed in YAML: remove it, or write it as an escape."
+        return line, column, message
     if not isinstance(error, MarkedYAMLError):
-        return f"This is not YAML: {error}.", None, None
+        return None, None, f"This is not YAML: {error}."
     problem = error.problem or "unknown"
-    mark: Mark | None = error.problem_mark
+    mark = error.problem_mark
     if problem in _SHOWN_FROM_OPENING and error.context_mark is not None:
         mark = error.context_mark
     message = f"{_PLAIN_WORDS.get(problem, 'This is not YAML.')} (YAML: {problem}"
     message += f" {error.context})" if error.context else ")"
-    return (message, None, None) if mark is None else (message, mark.line + 1, mark.column + 1)
+    return (None, None, message) if mark is None else (mark.line + 1, mark.column + 1, message)
 
 
 def locate_byte(data: bytes, position: int) -> tuple[int, int]:

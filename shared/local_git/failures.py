@@ -18,9 +18,7 @@ _REPOSITORY_MISSING = re.compile(
     r"not a git repository|does not appear to be a git repository|not found|does not exist"
 )
 
-_ADVICE = re.compile(
-    r"Please make sure you have|and the repository exists|fatal: Could not read from remote", re.I
-)
+_ADVICE = re.compile(r"Please make sure you have|and the repository exists|fatal: Could not read from remote", re.I)
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
 _LONGEST = 400
 
@@ -34,13 +32,18 @@ def failure(complaints: str) -> SourceError:
         hint = "Give this process the right to read the repository: an SSH key, a credential helper, or file rights"
         return SourceRefused(message, hint=hint)
     if _SIGN_IN.search(complaints):
-        hint = "A web page answered, most often a sign-in page: check the source of the repository and its credentials"
-        return SourceRefused(message, hint=hint)
+        return not_git(message)
     if _COMMIT_MISSING.search(complaints):
         return CommitMissing(message)
     if _REPOSITORY_MISSING.search(complaints):
         return SourceFailed(message, hint="Check the source of the repository: it must be a Git path or URL")
     return SourceFailed(message)
+
+
+def not_git(message: str) -> SourceRefused:
+    """Something answered that does not speak Git's protocol: a host that wants us to sign in, or no Git host at all."""
+    hint = "A web page answered, most often a sign-in page: check the source of the repository and its credentials"
+    return SourceRefused(message, hint=hint)
 
 
 def is_incomplete(complaints: str) -> bool:

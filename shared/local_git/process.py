@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO, cast
 
@@ -42,14 +42,15 @@ _SET = {
     # A blobless repository would fetch blob by blob: 203 requests instead of 3 for 200 files.
     "GIT_NO_LAZY_FETCH": "1",
 }
-_OPTIONS = (
-    f"-ccore.hooksPath={os.devnull}",
-    "-cprotocol.version=2",
-    "-cfetch.negotiationAlgorithm=noop",
-    "-cfetch.writeCommitGraph=false",
-    "-cgc.auto=0",
-    "-cmaintenance.auto=false",
+_CONFIGURED = (
+    f"core.hooksPath={os.devnull}",
+    "protocol.version=2",
+    "fetch.negotiationAlgorithm=noop",
+    "fetch.writeCommitGraph=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
 )
+_OPTIONS = tuple(word for setting in _CONFIGURED for word in ("-c", setting))
 
 
 class Git:
@@ -61,20 +62,34 @@ class Git:
         self._environment = {**kept, **_SET}
 
     def run(
-        self, git_dir: str, arguments: Sequence[str], deadline: Deadline, *, stdin: bytes = b"", network: bool = False
+        self,
+        git_dir: str,
+        arguments: Sequence[str],
+        deadline: Deadline,
+        *,
+        stdin: bytes = b"",
+        network: bool = False,
+        packets: str = "",
     ) -> bytes:
-        """All that git answers. Raises a `SourceError` unless git ended well."""
-        with self.reading(git_dir, arguments, deadline, stdin=stdin, network=network) as stdout:
-            return stdout.read()
-
-    @contextmanager
-    def reading(
-        self, git_dir: str, arguments: Sequence[str], deadline: Deadline, *, stdin: bytes = b"", network: bool = False
-    ) -> Iterator[IO[bytes]]:
-        """Git's answer as it comes; the body reads to its end, or raises. Raises a `SourceError` unless git ended well.
+        """All that git answers. Raises a `SourceError` unless git ended well.
 
         Without `network` git may not start a transport at all, whatever the repository's own configuration says.
+        `packets` is the path of a file that git makes for what a server says in Git's own protocol.
         """
+        variables = {"GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS) if network else "", "GIT_TRACE_PACKET": packets}
+        with self._reading(git_dir, arguments, deadline, stdin, variables) as stdout:
+            return stdout.read()
+
+    def reading(
+        self, git_dir: str, arguments: Sequence[str], deadline: Deadline, *, stdin: bytes
+    ) -> AbstractContextManager[IO[bytes]]:
+        """As `run`, but the answer as it comes: the body of the `with` reads to its end, or raises."""
+        return self._reading(git_dir, arguments, deadline, stdin, {"GIT_ALLOW_PROTOCOL": ""})
+
+    @contextmanager
+    def _reading(
+        self, git_dir: str, arguments: Sequence[str], deadline: Deadline, stdin: bytes, variables: Mapping[str, str]
+    ) -> Iterator[IO[bytes]]:
         seconds = deadline.remaining
         if seconds == 0.0:
             raise SourceFailed("No time was left to ask Git")
@@ -82,7 +97,7 @@ class Git:
         with TemporaryFile() as question, TemporaryFile() as complaints:
             question.write(stdin)
             question.seek(0)
-            process = self._start(git_dir, arguments, network, question, complaints)
+            process = self._start(git_dir, arguments, variables, question, complaints)
             stdout = cast(IO[bytes], process.stdout)
             expired = threading.Event()
 
@@ -110,15 +125,20 @@ class Git:
                 raise failure(said)
 
     def _start(
-        self, git_dir: str, arguments: Sequence[str], network: bool, question: IO[bytes], complaints: IO[bytes]
+        self,
+        git_dir: str,
+        arguments: Sequence[str],
+        variables: Mapping[str, str],
+        question: IO[bytes],
+        complaints: IO[bytes],
     ) -> "subprocess.Popen[bytes]":
         try:
-            return subprocess.Popen(  # noqa: S603 - a list of arguments that the callers have checked, and no shell
+            return subprocess.Popen(
                 [self._executable, *_OPTIONS, f"--git-dir={git_dir}", *arguments],
                 stdin=question,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
-                env={**self._environment, "GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS) if network else ""},
+                env={**self._environment, **variables},
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
@@ -135,7 +155,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     """Git and all that it started: its transports are processes of their own, and would keep the pipe open."""
     if sys.platform == "win32":
         command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-        subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - fixed, but for a number
+        subprocess.run(command, capture_output=True, check=False)
     else:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

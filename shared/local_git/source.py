@@ -15,7 +15,7 @@ from typing import NamedTuple
 from urllib.request import url2pathname
 
 from shared.errors import CommitMissing, SourceFailed
-from shared.local_git.failures import redacted
+from shared.local_git.failures import not_git, redacted
 from shared.local_git.process import PROTOCOLS, Git
 from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, FilePath, Repository, Tree, TreeEntry, TreeId
 

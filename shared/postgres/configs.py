@@ -23,10 +23,11 @@ from shared.model import (
     Served,
     Settled,
     StoredId,
+    SyncId,
 )
 from shared.postgres.pool import Pool
 from shared.postgres.queue import fence
-from shared.postgres.rows import findings_from_json, report_to_json
+from shared.postgres.rows import findings_from_json, report_to_json, storable
 from shared.postgres.statements import Statements
 
 
@@ -72,7 +73,7 @@ class PostgresConfigStore:
             raise ClaimLost("Another worker owns this sync now.")
         return Settled(*rows[0])
 
-    def ended(self, sync_id: Any) -> Settled | None:
+    def ended(self, sync_id: SyncId) -> Settled | None:
         rows = self._pool.rows(self._sql["ended"], {"sync_id": sync_id})
         return Settled(*rows[0]) if rows else None
 
@@ -89,7 +90,7 @@ class PostgresConfigStore:
 
 
 def _findings_text(config: RuntimeConfig) -> str | None:
-    return json.dumps([asdict(finding) for finding in config.findings]) if config.findings else None
+    return json.dumps(storable([asdict(finding) for finding in config.findings])) if config.findings else None
 
 
 def _told(claim: Claim, judgement: Judgement, serve: CommitId | None, accepted: bool) -> dict[str, str]:
@@ -100,7 +101,7 @@ def _told(claim: Claim, judgement: Judgement, serve: CommitId | None, accepted: 
         place = f"{first.path}:{first.line}:{first.column}" if first.line else first.path
         kept = f"commit {serve[:8]} stays served" if serve else "nothing is served"
         message = f"Commit {short} is not served ({kept}): {place}: {first.message}"
-        return {"condition": Condition.INVALID, "reason": "Rejected", "message": message}
+        return {"condition": Condition.INVALID, "reason": "Rejected", "message": storable(message)}
     if judgement.commit_id == ABSENT:
         message = f"The branch {claim.branch!r} does not exist in Git; nothing is served."
         return {"condition": Condition.READY, "reason": "BranchGone", "message": message}

@@ -51,9 +51,7 @@ class PostgresJournal:
 def _event(value: dict[str, Any]) -> Event:
     updates = value.pop("updates", None)
     if updates is not None:
-        updates = tuple(
-            RefUpdate(BranchName(u["branch"]), CommitId(u["old"]), CommitId(u["new"])) for u in updates
-        )
+        updates = tuple(RefUpdate(BranchName(u["branch"]), CommitId(u["old"]), CommitId(u["new"])) for u in updates)
     return Event(**value, updates=updates)
 
 

@@ -1,7 +1,7 @@
 """Schema changes: plain SQL files, run by a deploy step, never when a function starts.
 
-All pending files run in one transaction, in the order of their numbers, under a lock that ends with it: two migrations at
-once wait for each other, and a failing one leaves no trace.
+All pending files run in one transaction, in the order of their numbers, under a lock that ends with it: two migrations
+at once wait for each other, and a failing one leaves no trace.
 """
 
 import re
@@ -51,7 +51,8 @@ def read_migrations(folder: Path = FOLDER) -> Sequence[Migration]:
 
 
 REQUIRED_VERSION = len(list(FOLDER.glob("*.sql")))
-"""The schema that this code was written for. A newer one serves as well: migrations expand first, and contract a release later."""
+"""The schema that this code was written for. A newer one serves as well: migrations expand first, and contract a
+release later."""
 
 
 def schema_version(connection: Connection[TupleRow]) -> int:
@@ -123,6 +124,4 @@ def _grant(connection: Connection[TupleRow], role: str) -> None:
     for grant in grants:
         connection.execute(sql.SQL(grant).format(app))
     for setting, value in TIMEOUTS.items():
-        connection.execute(
-            sql.SQL("ALTER ROLE {} SET {} = {}").format(app, sql.SQL(setting), sql.Literal(value))
-        )
+        connection.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(app, sql.SQL(setting), sql.Literal(value)))

@@ -6,7 +6,6 @@ transaction-mode PgBouncer may stand in between.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, LiteralString, TypeVar
@@ -14,7 +13,7 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from shared.errors import DatabaseUnavailable, DocumentRefused, SchemaOutdated
 from shared.postgres.migrate import REQUIRED_VERSION, schema_version
@@ -28,6 +27,8 @@ ACQUIRE_SECONDS = 5.0
 _REPEATABLE = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _REFUSED_DATA = ("21", "22", "54")
 """SQLSTATE classes of values that the server refuses for ever: cardinality, data, program limit."""
+_DISCONNECTED = ("57P01", "57P02", "57P03")
+"""SQLSTATEs of a server that ends connections: shutdown, crash, and not up yet."""
 _OUTDATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
 
 
@@ -43,12 +44,16 @@ def translated() -> Iterator[None]:
             "The database refuses this role a right it needs.",
             hint="Run `runtime-store migrate --app-role ROLE` as the owner.",
         ) from error
-    except psycopg.DatabaseError as error:
-        if error.sqlstate and error.sqlstate[:2] in _REFUSED_DATA:
-            raise DocumentRefused(f"PostgreSQL refuses a value: {error.diag.message_primary}") from error
-        raise unavailable() from error
-    except (psycopg.Error, PoolTimeout, PoolClosed) as error:
-        raise unavailable() from error
+    except (psycopg.DataError, UnicodeEncodeError) as error:
+        # Also from the driver itself, before anything was sent: NUL, and what is no UTF-8.
+        raise _refused(error) from error
+    except psycopg.Error as error:
+        raise (_refused(error) if (error.sqlstate or "")[:2] in _REFUSED_DATA else unavailable()) from error
+
+
+def _refused(error: psycopg.Error | UnicodeEncodeError) -> DocumentRefused:
+    told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return DocumentRefused(f"PostgreSQL refuses a value: {told or error}")
 
 
 def unavailable() -> DatabaseUnavailable:
@@ -82,7 +87,6 @@ class Pool:
     ) -> None:
         self._password = password
         self._refused = refused
-        self._lock = threading.Lock()
         self._is_open = False
         self._pool = ConnectionPool(
             conninfo,
@@ -94,6 +98,9 @@ class Pool:
                 "connect_timeout": int(ACQUIRE_SECONDS),
                 # Azure cuts connections that were silent for four minutes.
                 "keepalives_idle": 60,
+                # A server that vanished without a word is given up after this many milliseconds, not after a quarter
+                # of an hour.
+                "tcp_user_timeout": 20_000,
                 "application_name": "runtime-store",
             },
             min_size=0,
@@ -129,28 +136,30 @@ class Pool:
             if not self._is_open:
                 self._open()
             with self._pool.connection() as connection:
-                yield connection
+                try:
+                    yield connection
+                except psycopg.errors.ReadOnlySqlTransaction:
+                    # After a failover this one leads to what is a standby now.
+                    connection.close()
+                    raise
 
     def _open(self) -> None:
-        with self._lock:
-            if self._is_open:
-                return
-            self._pool.open()
-            with self._pool.connection() as connection:
-                version = schema_version(connection)
-            if version < REQUIRED_VERSION:
-                raise outdated()
-            self._is_open = True
+        self._pool.open()
+        with self._pool.connection() as connection:
+            version = schema_version(connection)
+        if version < REQUIRED_VERSION:
+            raise outdated()
+        self._is_open = True
 
     def rows(
         self, statement: LiteralString, parameters: Mapping[str, Any] | None = None, *, binary: bool = False
     ) -> list[TupleRow]:
         """Read: one statement, all its rows. Repeated once after a connection died, with the dead ones sorted out."""
-        return self._twice(lambda: self._run(statement, parameters, binary), psycopg.OperationalError, check=True)
+        return self._twice(lambda: self._run(statement, parameters, binary), is_read=True)
 
     def write(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[TupleRow]:
         """Write: one statement, the rows it returned. Repeated once only after the server undid it itself."""
-        return self._twice(lambda: self._run(statement, parameters, False), *_REPEATABLE)
+        return self._twice(lambda: self._run(statement, parameters, False))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[TupleRow]]:
@@ -165,26 +174,35 @@ class Pool:
             with self.transaction() as connection:
                 return work(connection)
 
-        return self._twice(once, *_REPEATABLE)
+        return self._twice(once)
 
     def _run(self, statement: LiteralString, parameters: Mapping[str, Any] | None, binary: bool) -> list[TupleRow]:
         with self.connection() as connection:
             return connection.execute(statement, parameters, binary=binary).fetchall()
 
-    def _twice(self, work: Callable[[], _T], *repeatable: type[psycopg.Error], check: bool = False) -> _T:
+    def _twice(self, work: Callable[[], _T], *, is_read: bool = False) -> _T:
         try:
             return work()
         except DatabaseUnavailable as error:
-            if not isinstance(error.__cause__, repeatable) or isinstance(error.__cause__, PoolTimeout):
-                raise
-            _log.info("statement repeated", extra={"cause": type(error.__cause__).__name__})
-            if check:
+            is_cut = _is_cut(error.__cause__)
+            if is_cut:
+                # A dead connection seldom comes alone. Without this, each of the pool fails one caller.
                 with translated():
                     self._pool.check()
+            if not isinstance(error.__cause__, _REPEATABLE) and not (is_cut and is_read):
+                raise
+            _log.info("statement repeated", extra={"cause": type(error.__cause__).__name__})
             return work()
 
     def close(self) -> None:
         self._pool.close()
+
+
+def _is_cut(error: BaseException | None) -> bool:
+    """Whether the connection died under the statement, so that nobody knows what became of it."""
+    if not isinstance(error, psycopg.OperationalError) or isinstance(error, PoolTimeout):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in _DISCONNECTED
 
 
 def _with(kwargs: dict[str, Any], password: str | None) -> dict[str, Any]:

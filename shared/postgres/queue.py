@@ -1,7 +1,7 @@
 """Requests, claims and outcomes without a verdict. Leases and due times are the database's clock."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,8 @@ from shared.model import (
     Claim,
     CommitId,
     Condition,
-    Deferred,
     DeferReason,
+    Deferred,
     Delivery,
     Event,
     Failed,
@@ -29,7 +29,7 @@ from shared.model import (
     Trigger,
 )
 from shared.postgres.pool import Pool
-from shared.postgres.rows import report_from_json
+from shared.postgres.rows import report_from_json, storable
 from shared.postgres.statements import Statements
 
 LEASE = timedelta(seconds=90)
@@ -60,31 +60,30 @@ class PostgresQueue:
                 "all_heads": all_heads,
                 "delivery_id": delivery.delivery_id,
                 "decision": delivery.decision,
-                "event": Jsonb(_event_to_json(delivery.event)),
+                "event": Jsonb(storable(_event_to_json(delivery.event))),
             },
         )
         received_at, requests = rows[0]
         return replace(delivery, received_at=received_at, requests=requests)
 
     def ask(self, repo_id: RepoId, branches: Collection[BranchName], *, deep: bool = False) -> None:
-        self._pool.write(
-            self._sql["ask"], {"repo_id": repo_id, "branches": sorted(set(branches)), "deep": deep}
-        )
+        self._pool.write(self._sql["ask"], {"repo_id": repo_id, "branches": sorted(set(branches)), "deep": deep})
 
     def claim(
         self, repo_id: RepoId, branch: BranchName, sync_id: SyncId, trigger: Trigger, *, probe: bool = False
     ) -> Claim | Deferred:
         which = {"repo_id": repo_id, "branch": branch}
-        rows = self._pool.write(
-            self._sql["claim"], {**self._times, **which, "sync_id": sync_id, "probe": probe}
-        )
+        rows = self._pool.write(self._sql["claim"], {**self._times, **which, "sync_id": sync_id, "probe": probe})
         if rows:
             return _claim(rows[0], sync_id, trigger)
-        return _why_not(self._pool.rows(self._sql["why_not"], which))
+        return _why_not(self._pool.rows(self._sql["why_not"], which), probe)
 
     def claim_due(self, sync_id: SyncId) -> Claim | None:
-        rows = self._pool.write(self._sql["claim_due"], {**self._times, "sync_id": sync_id})
-        return _claim(rows[0], sync_id, Trigger.SWEEP) if rows else None
+        while rows := self._pool.write(self._sql["claim_due"], {**self._times, "sync_id": sync_id}):
+            if rows[0][0] is not None:
+                return _claim(rows[0], sync_id, Trigger.SWEEP)
+            # Another became the probe of this branch's source meanwhile, so that it is skipped from now on.
+        return None
 
     def renew(self, claim: Claim) -> int:
         rows = self._pool.write(self._sql["renew"], {**self._times, **fence(claim)})
@@ -113,17 +112,14 @@ class PostgresQueue:
     def pause_source(self, source: SourceName, error: SourceError, pause: timedelta | None = None) -> None:
         self._pool.write(
             self._sql["pause_source"],
-            {**self._times, "base": SOURCE_PAUSE, "source": source, "pause": pause, "reason": error.message},
+            {**self._times, "base": SOURCE_PAUSE, "source": source, "pause": pause, "reason": storable(error.message)},
         )
 
     def resume_source(self, source: SourceName) -> None:
         self._pool.write(self._sql["resume_source"], {"source": source})
 
     def status(self, repo_id: RepoId) -> Sequence[BranchStatus]:
-        with self._pool.connection() as connection:
-            cursor = connection.execute(self._sql["status"], {"repo_id": repo_id})
-            names = [column.name for column in cursor.description or ()]
-            return [_status(dict(zip(names, row, strict=True))) for row in cursor]
+        return [_status(row) for row in self._pool.rows(self._sql["status"], {"repo_id": repo_id})]
 
 
 def fence(claim: Claim) -> dict[str, Any]:
@@ -165,17 +161,18 @@ def _claim(row: Sequence[Any], sync_id: SyncId, trigger: Trigger) -> Claim:
     )
 
 
-def _why_not(rows: Sequence[Sequence[Any]]) -> Deferred:
+def _why_not(rows: Sequence[Sequence[Any]], probe: bool) -> Deferred:
     if not rows:
         return Deferred(DeferReason.REPOSITORY_GONE, "The repository is not registered any more.")
-    suspended, is_paused, reason, lease_until = rows[0]
+    suspended, is_paused, reason, is_known = rows[0]
+    if not is_known:
+        return Deferred(DeferReason.NOT_NAMED, "Nobody asked for this branch.")
     if suspended is not None:
         return Deferred(DeferReason.SUSPENDED, f"The repository is suspended: {suspended}")
-    if is_paused:
+    if is_paused and not probe:
         return Deferred(DeferReason.SOURCE_PAUSED, f"The source is left alone for a while: {reason}")
-    if lease_until is not None:
-        return Deferred(DeferReason.BUSY, "Another worker is syncing this branch and will look again before it ends.")
-    return Deferred(DeferReason.NOT_NAMED, "Nobody asked for this branch.")
+    # Also when that other one has just ended: this claim came too late by then.
+    return Deferred(DeferReason.BUSY, "Another worker is syncing this branch and will look again before it ends.")
 
 
 def _told(outcome: Deferred | Failed) -> Mapping[str, str | None]:
@@ -190,15 +187,17 @@ def _told(outcome: Deferred | Failed) -> Mapping[str, str | None]:
     else:
         condition = Condition.FETCH_FAILED
     message = f"{error.message} {error.hint}" if error.hint else error.message
-    return {"condition": condition, "reason": type(error).__name__, "message": message}
+    return {"condition": condition, "reason": type(error).__name__, "message": storable(message)}
 
 
-def _status(row: dict[str, Any]) -> BranchStatus:
-    suspended = row.pop("suspended")
-    row["report"] = report_from_json(row["report"])
-    row["condition"] = Condition(row["condition"])
+def _status(row: Sequence[Any]) -> BranchStatus:
+    """The statement names its columns in the order of the status's fields, and then why the repository is suspended."""
+    *columns, suspended = row
+    values = dict(zip((field.name for field in fields(BranchStatus)), columns, strict=True))
+    values |= {"condition": Condition(values["condition"]), "report": report_from_json(values["report"])}
+    status = BranchStatus(**values)
     if suspended is not None:
-        row |= {"condition": Condition.SUSPENDED, "reason": "Suspended", "message": suspended}
-    elif row["syncing"]:
-        row |= {"condition": Condition.SYNCING, "reason": "Running", "message": "A sync is running."}
-    return BranchStatus(**row)
+        return replace(status, condition=Condition.SUSPENDED, reason="Suspended", message=suspended)
+    if status.syncing:
+        return replace(status, condition=Condition.SYNCING, reason="Running", message="A sync is running.")
+    return status

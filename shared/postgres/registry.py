@@ -1,14 +1,14 @@
-"""The registered repositories. A change takes the claims of running syncs away, so that none ends under old settings."""
+"""The registered repositories. A change takes the claims of running syncs away: none ends under old settings."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from shared.errors import NameTaken, RepositoryNotFound, RevisionMoved
+from shared.errors import DatabaseUnavailable, NameTaken, RepositoryNotFound, RevisionMoved
 from shared.model import BranchName, Names, Registration, RepoId, Repository
 from shared.postgres.pool import Pool
 from shared.postgres.rows import repository
@@ -56,7 +56,7 @@ class PostgresRegistry:
 
         try:
             return self._pool.in_transaction(work)
-        except Exception as error:
+        except DatabaseUnavailable as error:
             if isinstance(error.__cause__, psycopg.errors.UniqueViolation):
                 raise _taken(error.__cause__, repo_id, registration) from error
             raise
@@ -88,10 +88,9 @@ class PostgresRegistry:
         connection.execute(self._sql["drop_unnamed"], parameters)
 
 
-def _one(connection: Connection[TupleRow], statement: Any, parameters: dict[str, Any]) -> TupleRow:
-    row = connection.execute(statement, parameters).fetchone()
-    assert row is not None  # INSERT and UPDATE of a locked row return it
-    return row
+def _one(connection: Connection[TupleRow], statement: LiteralString, parameters: dict[str, Any]) -> TupleRow:
+    """The row of a statement that always returns one: an INSERT, or an UPDATE of a row that is locked."""
+    return connection.execute(statement, parameters).fetchall()[0]
 
 
 def _columns(repo_id: RepoId, registration: Registration) -> dict[str, Any]:
@@ -105,6 +104,7 @@ def _not_found(repo_id: RepoId) -> RepositoryNotFound:
 def _taken(error: psycopg.errors.UniqueViolation, repo_id: RepoId, registration: Registration) -> NameTaken:
     if error.diag.constraint_name == "repositories_name":
         return NameTaken(
-            f"Another repository is called {registration.name!r}.", hint="Choose another name, such as project.repository."
+            f"Another repository is called {registration.name!r}.",
+            hint="Choose another name, such as project.repository.",
         )
     return NameTaken(f"The id {repo_id!r} is registered already.", hint="Name its revision to change it.")

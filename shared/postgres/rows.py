@@ -1,5 +1,6 @@
 """Between rows and the model, where more than one adapter needs it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,9 +19,23 @@ from shared.model import (
     Validation,
 )
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(value: Any) -> Any:
+    """What people are told, as PostgreSQL takes it: NUL, and surrogates that stand for bytes which were not UTF-8, become
+    U+FFFD, in a text and in all texts of a structure. Never used on what is served."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {key: storable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(inner) for inner in value]
+    return value
+
 
 def report_to_json(report: Report) -> Jsonb:
-    return Jsonb(asdict(report))
+    return Jsonb(storable(asdict(report)))
 
 
 def report_from_json(value: dict[str, Any] | None) -> Report:

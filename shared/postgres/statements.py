@@ -17,7 +17,7 @@ class Statements:
     """The statements of one file. An unknown name is an error when the adapter is made, not when it is used."""
 
     def __init__(self, file: str) -> None:
-        head, *parts = _NAME.split((_FOLDER / file).read_text(encoding="utf-8"))
+        _head, *parts = _NAME.split((_FOLDER / file).read_text(encoding="utf-8"))
         if not parts:
             raise ValueError(f"{file} holds no statement after a line '-- name: ...'")
         self._statements = dict(zip(parts[::2], parts[1::2], strict=True))

@@ -25,9 +25,7 @@ class PostgresSweeps:
 
     def begin(self, sweep_id: UUID, trigger: str, budget: timedelta) -> bool:
         return bool(
-            self._pool.write(
-                self._sql["begin"], {"sweep_id": sweep_id, "trigger": trigger, "lease": budget + _GRACE}
-            )
+            self._pool.write(self._sql["begin"], {"sweep_id": sweep_id, "trigger": trigger, "lease": budget + _GRACE})
         )
 
     def end(self, sweep_id: UUID, summary: SweepSummary) -> None:

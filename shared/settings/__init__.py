@@ -66,7 +66,7 @@ class Settings:
     secrets: Mapping[str, str] = field(repr=False)
     """What the environment has of the secret settings, by setting name: the environment to give to `key_vault`."""
     process: Mapping[str, str] = field(repr=False)
-    """The whole environment, for programs that are started from here."""
+    """The environment without the secret settings, for programs that are started from here."""
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -93,7 +93,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     problems += _contradictions(given, secrets, is_hosted)
     if problems:
         raise SettingsInvalid(problems)
-    return Settings(**values, is_hosted=is_hosted, secrets=MappingProxyType(secrets), process=MappingProxyType(dict(given)))
+    process = MappingProxyType({name: text for name, text in given.items() if name not in secrets})
+    return Settings(**values, is_hosted=is_hosted, secrets=MappingProxyType(secrets), process=process)
 
 
 def parse(name: str, text: str) -> Any:

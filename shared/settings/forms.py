@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from shared.model import BranchName
+from shared.model import BranchName, is_branch_name
 
 
 class Unusable(ValueError):
@@ -61,14 +61,10 @@ def _flag(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-_NO_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/]|[/.]$|(?:^|/)\.|\.lock(?:/|$)|^@$|^HEAD$|^refs/")
-"""`git help check-ref-format`; a name that starts with `refs/` is allowed there, and here always a mistake."""
-
-
 def _branches(text: str) -> tuple[BranchName, ...]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if not name or _NO_BRANCH.search(name):
+        if not is_branch_name(name):
             raise Unusable(f"{name[:80]!r} is none")
     return tuple(BranchName(name) for name in dict.fromkeys(names))
 

@@ -6,11 +6,11 @@ does not learn what is configured.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, NoReturn
@@ -154,17 +154,14 @@ def presented(request: Request) -> Iterator[bytes]:
 
 
 def _from_authorization(header: str) -> bytes:
-    """A Bearer token or a Basic password. Anything else stands for itself, and matches no key."""
+    """A Bearer token or a Basic password. Anything else is empty, which is nobody's key."""
     scheme, _, value = header.partition(" ")
-    value = value.strip()
     if scheme.lower() == "bearer":
-        return _wire_bytes(value)
+        return _wire_bytes(value.strip())
     if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).partition(b":")[2]
-        except (binascii.Error, ValueError):
-            return _wire_bytes(header)
-    return _wire_bytes(header)
+        with suppress(ValueError):
+            return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+    return b""
 
 
 def _wire_bytes(value: str) -> bytes:

@@ -2,20 +2,20 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
-from werkzeug.wrappers import Response
 
 from shared.web import health, problems, webhook
 from shared.web.access import Access, Role
 from shared.web.call import Call
+from shared.web.reply import JSON, Reply
 from shared.web.repositories import Repositories
-from shared.web.representations import JSON
 from shared.web.runtimes import Runtimes
 from shared.web.services import Limits, Services
 
@@ -27,14 +27,14 @@ _log = logging.getLogger(__name__)
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 
-Refusal: TypeAlias = Callable[[Call, Exception], Response]
+Refusal: TypeAlias = Callable[[Call, Exception], Reply]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     method: str
     rule: str
-    handle: Callable[..., Response]
+    handle: Callable[..., Reply]
     role: Role | None = None
     """Who may; None is everybody."""
     refuse: Refusal = problems.answer
@@ -56,13 +56,14 @@ class App:
         rules = [Rule(route.rule, methods=[route.method], endpoint=route) for route in routes]
         # Redirects are for browsers: a service hook or a config client would take one for an error.
         urls = Map(rules, strict_slashes=False, merge_slashes=False, redirect_defaults=False, converters={"rest": Rest})
-        self._urls = urls.bind("")
+        # The same paths are asked for again and again, and matching one costs as much as answering it.
+        self._urls = lru_cache(maxsize=1024)(urls.bind("").match)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         call = Call(environ)
         return self._answer(call)(environ, start_response)
 
-    def _answer(self, call: Call) -> Response:
+    def _answer(self, call: Call) -> Reply:
         started = time.perf_counter()
         refuse: Refusal = problems.answer
         rule = None
@@ -76,17 +77,17 @@ class App:
         response.headers["X-Correlation-Id"] = call.correlation_id
         if _log.isEnabledFor(logging.INFO):
             # Never the query: it may carry a key.
-            told = {"method": call.method, "route": rule, "path": call.path, "status": response.status_code}
+            told = {"method": call.method, "route": rule, "path": call.path, "status": response.status}
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             who = {"caller": call.caller.name, "correlation_id": call.correlation_id, "milliseconds": milliseconds}
             _log.info("Answered", extra={**told, **who})
         return response
 
-    def _match(self, call: Call) -> tuple[Route, dict[str, Any]]:
+    def _match(self, call: Call) -> tuple[Route, Mapping[str, str]]:
         if "\x00" in call.path:  # no name has it, and no database takes it
             raise NotFound
-        route, arguments = self._urls.match(call.path, call.method)
-        return route, dict(arguments)
+        found: tuple[Route, Mapping[str, str]] = self._urls(call.path, call.method)
+        return found
 
 
 def create_app(services: Services, access: Access, limits: Limits | None = None) -> App:
@@ -122,5 +123,5 @@ def create_app(services: Services, access: Access, limits: Limits | None = None)
     )
 
 
-def _openapi(call: Call) -> Response:
-    return Response(OPENAPI.read_bytes(), content_type=JSON)
+def _openapi(call: Call) -> Reply:
+    return Reply(200, {"Cache-Control": "no-cache"}, OPENAPI.read_bytes(), JSON)

@@ -5,16 +5,18 @@ caller is known: `app` asks `access` first.
 """
 
 import json
+import os
 import re
-from functools import cached_property
-from typing import Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request
 
 from shared.errors import InvalidRequest, TooLarge
 from shared.model import JsonValue
 from shared.web.access import ANONYMOUS, Caller
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -26,11 +28,11 @@ class Call(Request):
 
     caller: Caller = ANONYMOUS
 
-    @cached_property
-    def correlation_id(self) -> str:
-        """The caller's own `X-Correlation-Id` when it is well formed, else a new one."""
-        given = self.environ.get("HTTP_X_CORRELATION_ID", "")
-        return given if _WELL_FORMED_ID.fullmatch(given) else uuid4().hex
+    def __init__(self, environ: "WSGIEnvironment") -> None:
+        super().__init__(environ, populate_request=False)
+        given = environ.get("HTTP_X_CORRELATION_ID", "")
+        # The caller's own, when it is well formed.
+        self.correlation_id = given if _WELL_FORMED_ID.fullmatch(given) else os.urandom(16).hex()
 
     def text(self, name: str) -> str | None:
         """A query parameter; None when it was not given."""

@@ -35,10 +35,12 @@ class Negotiation:
 
     def matching(self, generation: Generation) -> str | None:
         """The tag, without quotes, under which the caller holds this generation."""
+        if not self.tags:
+            return str(generation) if self.everything else None
         for form in (str(generation), f"{generation}-gzip"):
             if form in self.tags:
                 return form
-        return str(generation) if self.everything else None
+        return None
 
     def compressed(self, body: bytes) -> bytes | None:
         """The body in its compressed form, if the caller takes it and it is worth it."""

@@ -1,16 +1,15 @@
 """Is it alive, and does it work."""
 
-from werkzeug.wrappers import Response
-
 from shared.errors import Unauthenticated, Unavailable
 from shared.ports import Journal
 from shared.web.access import ANONYMOUS, Access, Role
 from shared.web.call import Call
 from shared.web.problems import described, seconds
-from shared.web.representations import of_overview, respond
+from shared.web.reply import Reply, respond
+from shared.web.representations import of_overview
 
 
-def live(call: Call) -> Response:
+def live(call: Call) -> Reply:
     """Touches nothing: a database that is down is no reason to restart."""
     return respond({"status": "ok"})
 
@@ -22,7 +21,7 @@ class Health:
         self._journal = journal
         self._access = access
 
-    def read(self, call: Call) -> Response:
+    def read(self, call: Call) -> Reply:
         try:
             call.caller = self._access.admit(call, Role.READER)
             is_told = call.caller is not ANONYMOUS or self._access.anonymous_reads

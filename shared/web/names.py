@@ -36,7 +36,7 @@ class NameCache:
 
 
 def repository_of(names: Names, alias: str) -> RepoId | None:
-    return names.repositories.get(canonical(alias))
+    return names.repositories.get(alias) or names.repositories.get(canonical(alias))
 
 
 def place_of(names: Names, alias: str, rest: str) -> Place | None:

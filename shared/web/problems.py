@@ -1,6 +1,5 @@
 """Failures as RFC 9457 problem documents. One table maps kinds to statuses; the webhook never uses it."""
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -8,10 +7,10 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.wrappers import Response
 
 from shared.errors import InvalidRequest, Kind, RuntimeStoreError, SourceThrottled, Unavailable
 from shared.web.call import Call
+from shared.web.reply import Reply, respond
 
 _log = logging.getLogger(__name__)
 
@@ -62,11 +61,11 @@ class Detailed(Exception):
         self.headers = headers or {}
 
 
-def answer(call: Call, error: Exception) -> Response:
+def answer(call: Call, error: Exception) -> Reply:
     """The problem document of any exception. What nobody foresaw is logged, and not shown."""
     if isinstance(error, Detailed):
         response = of_error(call, error.error, error.members)
-        response.headers.extend(error.headers)
+        response.headers.update(error.headers)
         return response
     if isinstance(error, RuntimeStoreError) and error.kind is not Kind.INTERNAL:
         return of_error(call, error, {})
@@ -86,11 +85,11 @@ def answer(call: Call, error: Exception) -> Response:
     return document(call, Kind.INTERNAL, PROBLEMS[Kind.INTERNAL], {"detail": detail})
 
 
-def of_error(call: Call, error: RuntimeStoreError, members: Mapping[str, Any]) -> Response:
+def of_error(call: Call, error: RuntimeStoreError, members: Mapping[str, Any]) -> Reply:
     response = document(call, error.kind, PROBLEMS[error.kind], {**described(error), **members})
     if error.kind is Kind.UNAUTHENTICATED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="runtime-store", Basic realm="runtime-store"'
-    if wait := retry_after(error):
+    if (wait := retry_after(error)) is not None:
         response.headers["Retry-After"] = seconds(wait)
     return response
 
@@ -105,7 +104,7 @@ def described(error: RuntimeStoreError) -> dict[str, str]:
     return members
 
 
-def document(call: Call, kind: str, problem: Problem, members: Mapping[str, Any]) -> Response:
+def document(call: Call, kind: str, problem: Problem, members: Mapping[str, Any]) -> Reply:
     body = {
         "type": f"urn:runtime-store:problem:{kind}",
         "title": problem.title,
@@ -114,9 +113,7 @@ def document(call: Call, kind: str, problem: Problem, members: Mapping[str, Any]
         "correlation_id": call.correlation_id,
         **members,
     }
-    response = Response(json.dumps(body), problem.status, content_type=MEDIA_TYPE)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return respond(body, problem.status, MEDIA_TYPE)
 
 
 def retry_after(error: RuntimeStoreError) -> timedelta | None:

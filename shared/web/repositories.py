@@ -5,8 +5,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from werkzeug.wrappers import Response
-
 from shared.errors import (
     BranchNotFound,
     InvalidRequest,
@@ -32,7 +30,8 @@ from shared.web.access import Role
 from shared.web.call import Call
 from shared.web.names import canonical
 from shared.web.registrations import registration_of
-from shared.web.representations import Members, respond
+from shared.web.reply import Reply, respond
+from shared.web.representations import Members
 from shared.web.runtimes import no_repository
 from shared.web.services import Limits, Services
 
@@ -49,16 +48,16 @@ class Repositories:
         self._services = services
         self._limits = limits
 
-    def list(self, call: Call) -> Response:
+    def list(self, call: Call) -> Reply:
         """All repositories with the conditions of their branches, without findings."""
         status = self._services.queue.status
         found = self._services.registry.list()
         return respond([representations.of_repository(one, status(one.repo_id), findings=False) for one in found])
 
-    def get(self, call: Call, alias: str) -> Response:
+    def get(self, call: Call, alias: str) -> Reply:
         return self._shown(self._found(alias))
 
-    def put(self, call: Call, alias: str) -> Response:
+    def put(self, call: Call, alias: str) -> Reply:
         registration = registration_of(call.json_object(self._limits.request_body))
         existing = self._services.registry.find(canonical(alias))
         if existing is None and call.headers.get("If-Match"):
@@ -70,26 +69,26 @@ class Repositories:
         response.headers["Location"] = _address(repository)
         return response
 
-    def remove(self, call: Call, alias: str) -> Response:
+    def remove(self, call: Call, alias: str) -> Reply:
         repository = self._found(alias)
         self._services.registrar.remove(repository.repo_id, expected=_revision(call, repository))
-        return Response(status=204)
+        return Reply(204)
 
-    def syncs(self, call: Call, alias: str) -> Response:
+    def syncs(self, call: Call, alias: str) -> Reply:
         repository = self._found(alias)
         branch = call.text("branch")
         limit = call.number("limit", default=20, largest=MOST_RECORDS)
         records = self._services.journal.syncs(repository.repo_id, BranchName(branch) if branch else None, limit)
         return respond([representations.of_sync(record) for record in records])
 
-    def deliveries(self, call: Call, alias: str) -> Response:
+    def deliveries(self, call: Call, alias: str) -> Reply:
         repository = self._found(alias)
         limit = call.number("limit", default=20, largest=MOST_RECORDS)
         found = self._services.journal.deliveries(repository.repo_id, limit)
         is_admin = call.caller.role is Role.ADMIN
         return respond([representations.of_delivery(delivery, people=is_admin) for delivery in found])
 
-    def sync(self, call: Call, alias: str) -> Response:
+    def sync(self, call: Call, alias: str) -> Reply:
         """Sync one branch or all, now; the worst outcome decides the status."""
         repository = self._found(alias)
         branches = self._chosen(call, repository)
@@ -104,7 +103,7 @@ class Repositories:
         }
         return _of_outcomes(call, repository, outcomes)
 
-    def reconcile(self, call: Call) -> Response:
+    def reconcile(self, call: Call) -> Reply:
         """Sync what is due, for some seconds; 202 when another sweep is at it already."""
         duration = call.number("seconds", default=LONGEST_SLICE, largest=LONGEST_SLICE)
         summary = self._services.reconcile.sweep("http", timedelta(seconds=duration))
@@ -137,7 +136,7 @@ class Repositories:
             raise no_repository(alias)
         return repository
 
-    def _shown(self, repository: Repository, status: int = 200) -> Response:
+    def _shown(self, repository: Repository, status: int = 200) -> Reply:
         branches = self._services.queue.status(repository.repo_id)
         response = respond(representations.of_repository(repository, branches, findings=True), status)
         response.headers["ETag"] = f'"{repository.revision}"'
@@ -171,7 +170,7 @@ def _commit_of(body: dict[str, Any]) -> CommitId | None:
     return CommitId(commit.lower())
 
 
-def _of_outcomes(call: Call, repository: Repository, outcomes: dict[BranchName, Outcome]) -> Response:
+def _of_outcomes(call: Call, repository: Repository, outcomes: dict[BranchName, Outcome]) -> Reply:
     """Every branch with its outcome; what is worst is also told as a problem."""
     members: Members = {
         "repo_id": repository.repo_id,

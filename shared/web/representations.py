@@ -1,12 +1,9 @@
 """How the nouns of `model` look as JSON. Secrets that a source's URL carries are left out wherever text is shown."""
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
-
-from werkzeug.wrappers import Response
 
 from shared.model import (
     BranchStatus,
@@ -27,16 +24,8 @@ from shared.model import (
 
 Members: TypeAlias = dict[str, Any]
 
-JSON = "application/json"
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/\s]+)@")
 HIDDEN = "***"
-
-
-def respond(members: Members | list[Members], status: int = 200) -> Response:
-    """A JSON response that no cache keeps."""
-    response = Response(json.dumps(members), status, content_type=JSON)
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 def redacted(text: str) -> str:

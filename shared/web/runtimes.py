@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import quote, urlencode
 
-from werkzeug.wrappers import Response
-
 from shared.errors import BranchNotFound, ConfigNotFound, InvalidRequest, RepositoryNotFound, SetChanged
 from shared.model import BranchName, FilePath, Generation, Item, Names, Served
 from shared.ports import ConfigReader, Queue, Registry
@@ -20,7 +18,8 @@ from shared.web.etags import Negotiation
 from shared.web.listing_cache import Body, Key, ListingCache
 from shared.web.names import NameCache, Place, place_of, repository_of
 from shared.web.problems import Detailed
-from shared.web.representations import JSON, instant, of_condition, respond
+from shared.web.reply import JSON, Reply, respond
+from shared.web.representations import instant, of_condition
 
 LARGEST_PAGE = 1000
 
@@ -36,7 +35,7 @@ class Runtimes:
         # A body that needed a key must not be kept by a proxy that answers others.
         self._cache_control = "no-cache" if anonymous_reads else "private, no-cache"
 
-    def branches(self, call: Call, alias: str) -> Response:
+    def branches(self, call: Call, alias: str) -> Reply:
         """The branches that are served."""
         names = self._names.reload()
         repo_id = repository_of(names, alias)
@@ -44,7 +43,7 @@ class Runtimes:
             raise no_repository(alias)
         return respond({"repo_id": repo_id, "branches": sorted(names.branches.get(repo_id, ()))})
 
-    def read(self, call: Call, alias: str, rest: str) -> Response:
+    def read(self, call: Call, alias: str, rest: str) -> Reply:
         """The set of a branch, or one config of it."""
         place = place_of(self._names.latest(), alias, rest)
         response = self._answer(call, place)
@@ -57,7 +56,7 @@ class Runtimes:
                 raise self._not_found(names, alias, rest, moved)
         return response
 
-    def _answer(self, call: Call, place: Place | None) -> Response | None:
+    def _answer(self, call: Call, place: Place | None) -> Reply | None:
         if place is None:
             return None
         if place.path:
@@ -66,7 +65,7 @@ class Runtimes:
             return self._page(call, place)
         return self._list(call, place, call.text("prefix") or "")
 
-    def _item(self, call: Call, place: Place) -> Response | None:
+    def _item(self, call: Call, place: Place) -> Reply | None:
         wanted = etags.negotiated(call.environ)
         found = self._configs.item(place.repo_id, place.branch, place.path, known=wanted.generations)
         served, item = found or (None, None)
@@ -80,7 +79,7 @@ class Runtimes:
         response.headers["X-Blob-Id"] = item.blob_id
         return response
 
-    def _list(self, call: Call, place: Place, prefix: str) -> Response | None:
+    def _list(self, call: Call, place: Place, prefix: str) -> Reply | None:
         served = self._configs.generation(place.repo_id, place.branch)
         if served is None:
             return None
@@ -111,7 +110,7 @@ class Runtimes:
             self._lists.put(key, body)
         return served, body
 
-    def _page(self, call: Call, place: Place) -> Response | None:
+    def _page(self, call: Call, place: Place) -> Reply | None:
         limit = call.number("limit", default=LARGEST_PAGE, largest=LARGEST_PAGE)
         prefix = call.text("prefix") or ""
         cursor = call.text("cursor")
@@ -134,15 +133,15 @@ class Runtimes:
             response.headers["Link"] = f'<{_link(call, limit=limit, prefix=prefix, cursor=onward)}>; rel="next"'
         return response
 
-    def _body(self, plain: bytes, gzip: bytes | None, generation: Generation, served: Served) -> Response:
+    def _body(self, plain: bytes, gzip: bytes | None, generation: Generation, served: Served) -> Reply:
         if gzip is None:
-            return Response(plain, 200, self._headers(str(generation), served), content_type=JSON)
+            return Reply(200, self._headers(str(generation), served), plain, JSON)
         headers = self._headers(f"{generation}-gzip", served)
         headers["Content-Encoding"] = "gzip"
-        return Response(gzip, 200, headers, content_type=JSON)
+        return Reply(200, headers, gzip, JSON)
 
-    def _not_modified(self, tag: str, served: Served) -> Response:
-        return Response(status=304, headers=self._headers(tag, served))
+    def _not_modified(self, tag: str, served: Served) -> Reply:
+        return Reply(304, self._headers(tag, served))
 
     def _headers(self, tag: str, served: Served) -> dict[str, str]:
         return {

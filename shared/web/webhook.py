@@ -7,17 +7,18 @@ where pushes are lost (docs/service-hooks/troubleshoot.md of Azure DevOps). So n
 import logging
 from datetime import timedelta
 
-from werkzeug.wrappers import Response
-
 from shared.errors import Forbidden, RuntimeStoreError, TooLarge, Unauthenticated, Unavailable
 from shared.model import BranchName, Budget, Deadline, Decision, Deferred, Event, Failed, Receipt
 from shared.web.call import Call
 from shared.web.problems import described, seconds
-from shared.web.representations import Members, of_outcome, respond
+from shared.web.reply import Reply, respond
+from shared.web.representations import Members, of_outcome
 from shared.web.services import Limits, Services
 
 _log = logging.getLogger(__name__)
 
+_LEFT_TO_THE_TIMER = (Decision.HEADS_CHECKED, Decision.MALFORMED)
+"""Nobody can say which branches: the next sweep looks at every head."""
 TRY_AGAIN = timedelta(seconds=5)
 
 
@@ -27,7 +28,7 @@ class Webhook:
         self._intake = services.intake
         self._limits = limits
 
-    def receive(self, call: Call) -> Response:
+    def receive(self, call: Call) -> Reply:
         """Record a delivery and sync what fits: 200 when all of it is done, 202 when the timer has something to do."""
         try:
             event = self._decode(call.body(self._limits.webhook_body))
@@ -40,7 +41,7 @@ class Webhook:
 
 def _is_done(receipt: Receipt) -> bool:
     delivery, outcomes = receipt.delivery, receipt.outcomes
-    if delivery.decision is Decision.HEADS_CHECKED or delivery.requests.keys() - outcomes.keys():
+    if delivery.decision in _LEFT_TO_THE_TIMER or delivery.requests.keys() - outcomes.keys():
         return False
     return not any(isinstance(outcome, Deferred | Failed) for outcome in outcomes.values())
 
@@ -63,7 +64,7 @@ def _of_receipt(receipt: Receipt) -> Members:
     }
 
 
-def refuse(call: Call, error: Exception) -> Response:
+def refuse(call: Call, error: Exception) -> Reply:
     """401 to who is not authentic; 503 to everybody else, which Azure DevOps repeats for about three minutes."""
     if isinstance(error, Unauthenticated | Forbidden):
         response = respond({"correlation_id": call.correlation_id, **described(error)}, 401)

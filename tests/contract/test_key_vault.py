@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from emulators.key_vault import identity, vault
 from emulators.key_vault.vault import Answer, StaticCredential, Vault
 
+from shared import key_vault
 from shared.errors import SecretUnavailable
 from shared.key_vault import EnvironmentSecrets, KeyVaultSecrets, managed_identity, secret_client
 from shared.ports import Secrets
@@ -44,7 +45,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def secrets_of(store: Vault, clock: Clock, environment: dict[str, str] | None = None, **options: Any) -> KeyVaultSecrets:
+def secrets_of(
+    store: Vault, clock: Clock, environment: dict[str, str] | None = None, **options: Any
+) -> KeyVaultSecrets:
     # The resource check is about the real domain of vaults, which a server on this machine cannot have.
     options = {"connection_verify": str(store.ca_file), "verify_challenge_resource": False, **options}
     return KeyVaultSecrets(
@@ -241,7 +244,6 @@ def test_no_log_and_no_exception_holds_a_secret_or_a_token(
     assert said
     for sentinel in (OLD, OLD.lower(), store.token):
         assert sentinel not in raised + said
-    assert repr(secrets).startswith("<shared.key_vault")
 
 
 def test_a_right_that_one_secret_lacks_keeps_no_other_from_being_read(store: Vault, secrets: KeyVaultSecrets) -> None:
@@ -253,8 +255,28 @@ def test_a_right_that_one_secret_lacks_keeps_no_other_from_being_read(store: Vau
     assert secrets.get(NAME) == OLD
 
 
-def test_a_vault_that_hangs_is_waited_for_once_and_not_for_each_secret(store: Vault, clock: Clock) -> None:
-    secrets = secrets_of(store, clock, read_timeout=0.2)
+def test_a_vault_that_is_back_for_one_secret_is_back_for_all(
+    store: Vault, secrets: KeyVaultSecrets, clock: Clock
+) -> None:
+    store.set(NAME, OLD)
+    secrets.get(NAME)
+    store.set(NAME, NEW)
+    clock.now += TTL.total_seconds()
+    store.is_down = True
+    with pytest.raises(SecretUnavailable):
+        secrets.get("admin-key")
+    assert secrets.get(NAME) == OLD
+    store.is_down = False
+    clock.now += 5
+    assert secrets.get("admin-key") is None
+    assert secrets.get(NAME) == NEW
+
+
+def test_a_vault_that_hangs_is_waited_for_once_and_not_for_each_secret(
+    store: Vault, secrets: KeyVaultSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert key_vault.NETWORK["connection_timeout"] == key_vault.NETWORK["read_timeout"] == 5
+    monkeypatch.setitem(cast(dict[str, float], key_vault.NETWORK), "read_timeout", 0.2)
     store.open_gate.clear()
     for name in (NAME, "admin-key", "reader-keys", NAME):
         with pytest.raises(SecretUnavailable):
@@ -352,6 +374,13 @@ def test_an_identity_that_the_app_does_not_have_is_said_to_be_that(store: Vault,
     with pytest.raises(SecretUnavailable) as caught:
         as_identity(store, "99999999-2222-4333-8444-555555555555").get(NAME)
     assert "AZURE_CLIENT_ID" in (caught.value.hint or "")
+
+
+def test_elsewhere_than_in_azure_it_is_whoever_is_signed_in() -> None:
+    credential = managed_identity(CLIENT_ID, is_hosted=False)
+    assert type(credential).__name__ == "DefaultAzureCredential"
+    cast(Any, credential).close()
+    managed_identity.cache_clear()
 
 
 def test_importing_the_module_loads_nothing_of_azure() -> None:

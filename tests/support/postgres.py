@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import psycopg
 from psycopg import sql
@@ -57,6 +58,25 @@ class Server:
 
     def stop(self) -> None:
         self._server.cleanup()
+
+
+class Database:
+    """A database that is emptied again and again, over a connection of its own."""
+
+    def __init__(self, conninfo: str) -> None:
+        self.conninfo = conninfo
+        self._connection = psycopg.connect(conninfo, autocommit=True, options="-c lock_timeout=10s")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection.close()
+
+    def empty(self) -> None:
+        for table in ("repositories", "deliveries", "syncs", "sources", "sweeps"):
+            self._connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+        self._connection.execute("INSERT INTO sweeps DEFAULT VALUES")
 
 
 @contextmanager

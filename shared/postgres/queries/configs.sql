@@ -7,27 +7,27 @@ FROM runtime_configs WHERE repo_id = %(repo_id)s AND branch = %(branch)s
 
 -- name: replace
 -- One statement: it moves the rows, ends the sync and writes its journal, or does nothing. `fence` is the only thing the
--- three writers are fed from: it locks the branch and re-checks the lease on its newest version, so that a loser's DELETE
--- and INSERT see no row. `changed` decides, before, whether a new generation is due, because one statement can update the
+-- four writers are fed from: it locks the branch and re-checks the lease on its newest version, so that a loser's DELETE
+-- and INSERT see no row. `counted` decides, before, whether a new generation is due, because one statement can update the
 -- branch only once.
 WITH incoming AS MATERIALIZED (
     SELECT path COLLATE "C" AS filepath, blob_id, config::jsonb AS config,
            config_digest(path, blob_id, config::jsonb) AS digest, findings::jsonb AS findings
     FROM unnest(%(paths)b::text[], %(blobs)b::text[], %(configs)b::text[], %(findings)b::text[])
         AS document (path, blob_id, config, findings)
-), changed AS MATERIALIZED (
-    SELECT incoming.*
+), compared AS MATERIALIZED (
+    SELECT incoming.*,
+           -- As text, since jsonb takes 1 and 1.0 for equal.
+           c.blob_id IS DISTINCT FROM incoming.blob_id OR c.digest <> incoming.digest
+               OR c.config::text <> incoming.config::text AS differs
     FROM incoming
     LEFT JOIN runtime_configs AS c
         ON c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = incoming.filepath
-    -- Compared as text, since jsonb takes 1 and 1.0 for equal.
-    WHERE c.blob_id IS DISTINCT FROM incoming.blob_id OR c.digest <> incoming.digest
-       OR c.config::text <> incoming.config::text
 ), removable AS MATERIALIZED (
     SELECT c.filepath FROM runtime_configs AS c
     WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = ANY (%(gone)b::text[])
 ), counted AS MATERIALIZED (
-    SELECT (SELECT count(*) FROM changed) AS written, (SELECT count(*) FROM removable) AS removed
+    SELECT (SELECT count(*) FROM compared WHERE differs) AS written, (SELECT count(*) FROM removable) AS removed
 ), fence AS (
     UPDATE branches AS b SET
         generation = CASE WHEN n.written + n.removed = 0 THEN b.generation
@@ -60,18 +60,18 @@ WITH incoming AS MATERIALIZED (
     INSERT INTO runtime_configs AS c (repo_id, branch, filepath, config, blob_id, ruleset, generation, digest,
                                       findings)
     SELECT %(repo_id)s, %(branch)s, filepath, config, blob_id, %(judged_ruleset)s, fence.generation, digest, findings
-    FROM changed, fence
+    FROM compared, fence
+    WHERE differs
     ON CONFLICT (repo_id, branch, filepath) DO UPDATE SET
         config = excluded.config, blob_id = excluded.blob_id, ruleset = excluded.ruleset,
         generation = excluded.generation, digest = excluded.digest, findings = excluded.findings,
         updated_at = clock_timestamp()
 ), rejudged AS (
     -- The same content under new rules: no new generation, and the row's own times stay.
-    UPDATE runtime_configs AS c SET ruleset = %(judged_ruleset)s, findings = incoming.findings
-    FROM incoming, fence
-    WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = incoming.filepath
-      AND c.ruleset <> %(judged_ruleset)s
-      AND NOT EXISTS (SELECT FROM changed WHERE changed.filepath = incoming.filepath)
+    UPDATE runtime_configs AS c SET ruleset = %(judged_ruleset)s, findings = compared.findings
+    FROM compared, fence
+    WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = compared.filepath
+      AND NOT compared.differs AND c.ruleset <> %(judged_ruleset)s
 ), logged AS (
     INSERT INTO syncs (sync_id, repo_id, branch, trigger, outcome, started_at, from_request, to_request, commit_id,
                        generation, written, removed, reason, message, report)
@@ -85,7 +85,7 @@ WITH incoming AS MATERIALIZED (
 SELECT generation, more, written + removed > 0, written, removed FROM fence
 
 -- name: ended
-SELECT s.generation, b.requested > b.finished, s.written + s.removed > 0, s.written, s.removed
+SELECT s.generation, b.requested > s.to_request, s.written + s.removed > 0, s.written, s.removed
 FROM syncs AS s JOIN branches AS b ON b.repo_id = s.repo_id AND b.branch = s.branch
 WHERE s.sync_id = %(sync_id)s
 

@@ -29,6 +29,9 @@ WITH old_syncs AS (
         SELECT delivery_id FROM deliveries WHERE received_at < clock_timestamp() - %(retention)s LIMIT %(limit)s)
     RETURNING 1
 ), old_unannounced AS (
-    DELETE FROM unannounced WHERE seen_at < clock_timestamp() - %(retention)s RETURNING 1
+    DELETE FROM unannounced WHERE (repo_id, branch, commit_id) IN (
+        SELECT repo_id, branch, commit_id FROM unannounced
+        WHERE seen_at < clock_timestamp() - %(retention)s LIMIT %(limit)s)
+    RETURNING 1
 )
 SELECT (SELECT count(*) FROM old_syncs) + (SELECT count(*) FROM old_deliveries) + (SELECT count(*) FROM old_unannounced)

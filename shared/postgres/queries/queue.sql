@@ -53,14 +53,15 @@ RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.gene
           clock_timestamp() AS started_at
 
 -- name: why_not
-SELECT r.suspended, s.paused_until > clock_timestamp() AS is_paused, s.reason, b.lease_until
+SELECT r.suspended, s.paused_until > clock_timestamp() AS is_paused, s.reason, b.branch IS NOT NULL AS is_known
 FROM repositories AS r
 LEFT JOIN sources AS s ON s.source = r.source
 LEFT JOIN branches AS b ON b.repo_id = r.repo_id AND b.branch = %(branch)s
 WHERE r.repo_id = %(repo_id)s
 
 -- name: claim_due
--- Where the source was in trouble, only the one that moves its pause on may go: the probe.
+-- Where the source was in trouble, only the one that moves its pause on may go: the probe. No row means that no branch is
+-- due; a row of nulls, that another became the probe first.
 WITH due AS (
     SELECT b.repo_id, b.branch, s.source
     FROM branches AS b
@@ -78,19 +79,21 @@ WITH due AS (
     UPDATE sources AS s SET paused_until = clock_timestamp() + %(lease)s
     FROM due WHERE s.source = due.source AND s.paused_until <= clock_timestamp()
     RETURNING s.source
+), claimed AS (
+    UPDATE branches AS b SET
+        lease_id = %(sync_id)s,
+        lease_until = clock_timestamp() + %(lease)s,
+        attempts = b.attempts + 1,
+        next_attempt_at = clock_timestamp()
+            + least(%(cap)s, %(base)s * power(2, least(b.attempts, 20))) * (0.5 + random() / 2)
+    FROM due
+    WHERE b.repo_id = due.repo_id AND b.branch = due.branch
+      AND (due.source IS NULL OR EXISTS (SELECT FROM probe))
+    RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.generation, b.commit_id, b.judged_commit,
+              b.judged_tree, b.judged_ruleset, b.report, due.source IS NOT NULL AS source_paused,
+              clock_timestamp() AS started_at
 )
-UPDATE branches AS b SET
-    lease_id = %(sync_id)s,
-    lease_until = clock_timestamp() + %(lease)s,
-    attempts = b.attempts + 1,
-    next_attempt_at = clock_timestamp()
-        + least(%(cap)s, %(base)s * power(2, least(b.attempts, 20))) * (0.5 + random() / 2)
-FROM due
-WHERE b.repo_id = due.repo_id AND b.branch = due.branch
-  AND (due.source IS NULL OR EXISTS (SELECT FROM probe))
-RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.generation, b.commit_id, b.judged_commit,
-          b.judged_tree, b.judged_ruleset, b.report, due.source IS NOT NULL AS source_paused,
-          clock_timestamp() AS started_at
+SELECT claimed.* FROM due LEFT JOIN claimed ON true
 
 -- name: renew
 UPDATE branches SET lease_until = clock_timestamp() + %(lease)s
@@ -146,7 +149,8 @@ WITH resumed AS (
     FROM resumed
     JOIN repositories AS r ON r.source = resumed.source
     JOIN branches AS b ON b.repo_id = r.repo_id
-    WHERE b.requested > b.finished AND b.lease_id IS NULL
+    WHERE (b.requested > b.finished OR b.deep_requested)
+      AND (b.lease_id IS NULL OR b.lease_until <= clock_timestamp())
     ORDER BY b.repo_id, b.branch
     FOR UPDATE OF b SKIP LOCKED
 )
@@ -156,10 +160,11 @@ RETURNING b.branch
 
 -- name: status
 SELECT b.repo_id, b.branch, b.condition, b.reason, b.message, b.since, b.generation, b.commit_id, b.synced_at,
-       b.judged_commit, b.report, b.requested, b.finished, b.attempts, b.next_attempt_at, b.deep_synced_at,
+       b.judged_commit, b.report, b.requested, b.finished,
        b.lease_id IS NOT NULL AND b.lease_until > clock_timestamp() AS syncing,
-       r.suspended,
-       (SELECT count(*) FROM runtime_configs AS c WHERE c.repo_id = b.repo_id AND c.branch = b.branch) AS configs
+       b.attempts, b.next_attempt_at, b.deep_synced_at,
+       (SELECT count(*) FROM runtime_configs AS c WHERE c.repo_id = b.repo_id AND c.branch = b.branch) AS configs,
+       r.suspended
 FROM branches AS b JOIN repositories AS r ON r.repo_id = b.repo_id
 WHERE b.repo_id = %(repo_id)s
 ORDER BY b.branch

@@ -1,0 +1,113 @@
+"""What is written where: results on stdout, everything else on stderr; never a secret, never a control character.
+
+Files and messages come from other people's repositories: what a terminal would obey is shown, not sent.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from shared.cli import logs
+from shared.model import Finding, Report
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass
+class Options:
+    """What may stand behind every command."""
+
+    debug: bool = False
+
+
+def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Options).debug = True
+        logs.show(logging.DEBUG)
+
+
+def with_debug(command: _F) -> _F:
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the log, and where an error arose."
+    )(command)
+
+
+def with_json(command: _F) -> _F:
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, as the HTTP API says it, and nothing else to stdout."
+    )(command)
+
+
+def printable(text: str) -> str:
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in text
+    )
+
+
+def say(text: str) -> None:
+    """A line of the result."""
+    click.echo(printable(text))
+
+
+def note(text: str) -> None:
+    """A line about the result, on stderr."""
+    click.echo(printable(text), err=True)
+
+
+def say_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def short(commit: str | None) -> str:
+    return commit[:8] if commit else "-"
+
+
+def local_time(moment: datetime | None) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+
+
+def say_report(report: Report, indent: str = "") -> None:
+    for finding in report.findings:
+        say(indent + of_finding(finding))
+    if report.omitted:
+        say(f"{indent}... and {report.omitted} more")
+
+
+def of_finding(finding: Finding) -> str:
+    """As compilers write it, so that editors and terminals make it a link."""
+    place = ":".join(str(part) for part in (finding.path, finding.line, finding.column) if part not in (None, ""))
+    return f"{place + ': ' if place else ''}{finding.severity}: {finding.message} [{finding.rule}]"
+
+
+def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """On a terminal it fits the terminal; elsewhere each row is one line, whatever its length."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = max((sum(map(len, row)) for row in rows), default=0) + 100
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(printable, row))
+    console.print(table)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[str], None]]:
+    """Shows that something is going on and for how long, on a terminal only; the text can be changed meanwhile."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    columns = (SpinnerColumn("line"), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(printable(text), total=None)
+        yield lambda changed: shown.update(task, description=printable(changed))

@@ -1,0 +1,195 @@
+"""What is registered, and what is true of it."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shared.cli.opening import find, look_up, opened
+from shared.cli.output import local_time, note, say, say_json, say_report, say_table, short, with_debug, with_json
+from shared.errors import NameTaken
+from shared.model import BranchName, Registration, RepoId, Repository, SourceName, Validation
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+
+@click.command(
+    epilog="\b\nExamples:\n  runtime-store register https://dev.azure.com/contoso/etl/_git/orders --branch main\n"
+    '  runtime-store register --name orders --suspend "moves to another project"'
+)
+@click.argument("source", required=False)
+@click.option("--name", help="What it is called in URLs; the last part of SOURCE when it is new.")
+@click.option("--id", "repo_id", metavar="ID", help="Its id: the GUID of Azure DevOps. Its name when it is new.")
+@click.option("--branch", "branches", multiple=True, metavar="BRANCH", help="A branch to ingest; may be repeated.")
+@click.option("--project", help="The project it belongs to, for people.")
+@click.option("--root", metavar="FOLDER", help="Folder to look in; all of it when it is empty.")
+@click.option("--pattern", help="File names of runtime configs, such as *runtime*.yaml.")
+@click.option("--validation", type=click.Choice([mode.value for mode in Validation]), help="Whether findings reject.")
+@click.option("--suspend", "suspended", metavar="REASON", help="Sync nothing of it until --resume.")
+@click.option("--resume", is_flag=True, help="Sync it again.")
+@with_json
+@with_debug
+def register(
+    source: str | None,
+    name: str | None,
+    repo_id: str | None,
+    branches: tuple[str, ...],
+    suspended: str | None,
+    resume: bool,
+    as_json: bool,
+    **given: str | None,
+) -> None:
+    """Register a Git repository, or change one.
+
+    SOURCE is a Git URL or a path. Without --branch it ingests those of this environment (BRANCHES). One that is
+    registered keeps what is not said, and is named by --name or --id.
+    """
+    if suspended is not None and resume:
+        raise click.UsageError("Either --suspend or --resume.")
+    changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    if "validation" in changes:
+        changes["validation"] = Validation(changes["validation"])
+    if branches:
+        changes["branches"] = tuple(map(BranchName, branches))
+    if source is not None:
+        changes["source"] = _source(source)
+    if suspended is not None or resume:
+        changes["suspended"] = suspended
+    with opened() as app:
+        existing = _existing(app, name, repo_id, changes.get("source"))
+        if name is not None:
+            changes["name"] = name
+        repository = _put(app, existing, changes, RepoId(repo_id) if repo_id else None)
+        shown = _representation(app, repository, findings=True)
+    if as_json:
+        say_json(shown)
+        return
+    does = "Registered" if existing is None else "Changed" if repository.revision != existing.revision else "Unchanged:"
+    say(f"{does} {repository.name} (id {repository.repo_id}): {', '.join(shown['branches'])} of {shown['source']}")
+    if shown["suspended"] is not None:
+        say(f"It is suspended: {shown['suspended']}")
+    elif does != "Unchanged:":
+        note(f"The timer syncs it within a minute; at once: runtime-store sync {repository.name}")
+
+
+def _existing(app: "App", name: str | None, repo_id: str | None, source: SourceName | None) -> Repository | None:
+    """The repository that is meant, if it is registered. A name that only follows from SOURCE never changes another."""
+    alias = repo_id or name
+    if source is None:
+        if not alias:
+            raise click.UsageError("Say which repository: SOURCE, --name or --id.")
+        return find(app, alias)
+    if alias:
+        return look_up(app, alias)
+    found = look_up(app, _name_of(source))
+    if found and found.source != source:
+        hint = f"Give the new one another --name; to change the old one, say --name {found.name}."
+        raise NameTaken(f"{found.name} is registered already, and is another repository.", hint=hint)
+    return found
+
+
+def _put(app: "App", existing: Repository | None, changes: Mapping[str, Any], repo_id: RepoId | None) -> Repository:
+    if existing:
+        registration = replace(existing.registration, **changes)
+        return app.registrar.put(existing.repo_id, registration, expected=existing.revision)
+    new = {"name": _name_of(changes["source"]), "branches": (), **changes}
+    return app.registrar.put(repo_id or RepoId(new["name"]), Registration(**new), expected=None)
+
+
+def _source(text: str) -> SourceName:
+    """A path is told from anywhere: the app does not run in this folder."""
+    return SourceName(str(Path(text).resolve()) if os.path.isdir(text) else text)
+
+
+def _name_of(source: str) -> str:
+    last = re.split(r"[/\\:]", source.rstrip("/\\"))[-1].removesuffix(".git")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")
+
+
+@click.command(epilog="\b\nExample:\n  runtime-store unregister orders --yes")
+@click.argument("repository", metavar="REPOSITORY")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_debug
+def unregister(repository: str, yes: bool) -> None:
+    """Forget a repository and its configs.
+
+    Nothing of it is served any more; the Git repository itself is left alone.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("Nobody is there to ask: say --yes.")
+    with opened() as app:
+        found = find(app, repository)
+        configs = sum(status.configs for status in app.queue.status(found.repo_id))
+        if not yes:
+            click.confirm(f"{found.name} serves {configs} configs. Forget it?", abort=True, err=True)
+        app.registrar.remove(found.repo_id, expected=found.revision)
+    say(f"{found.name} is not registered any more; {configs} configs are not served any more.")
+
+
+@click.command(epilog="\b\nExample:\n  runtime-store repositories --json")
+@with_json
+@with_debug
+def repositories(as_json: bool) -> None:
+    """List what is registered."""
+    with opened() as app:
+        shown = [_representation(app, one, findings=False) for one in app.registry.list()]
+    if as_json:
+        say_json(shown)
+    elif not shown:
+        note("No repository is registered. Begin with: runtime-store register SOURCE")
+    else:
+        columns = ("NAME", "ID", "BRANCHES", "VALIDATION", "PATTERN", "SOURCE")
+        say_table(columns, [_row(one) for one in shown])
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    pattern = f"{one['root']}/**/{one['pattern']}" if one["root"] else one["pattern"]
+    name = f"{one['name']} (suspended)" if one["suspended"] is not None else one["name"]
+    return (name, one["repo_id"], " ".join(one["branches"]), one["validation"], pattern, one["source"])
+
+
+@click.command(epilog="\b\nExamples:\n  runtime-store status\n  runtime-store status orders")
+@click.argument("repository", metavar="[REPOSITORY]", required=False)
+@with_json
+@with_debug
+def status(repository: str | None, as_json: bool) -> None:
+    """Show whether the last push is served.
+
+    Of every branch, or of those of one REPOSITORY, then with the findings that say why not.
+    """
+    from shared.web.representations import redacted
+
+    with opened() as app:
+        found = [find(app, repository)] if repository else list(app.registry.list())
+        statuses = {one.repo_id: app.queue.status(one.repo_id) for one in found}
+        shown = [_representation(app, one, findings=repository is not None) for one in found] if as_json else []
+    if as_json:
+        say_json(shown[0] if repository else shown)
+        return
+    rows = [
+        (one.name, branch.branch, branch.condition, short(branch.commit_id), str(branch.configs))
+        + (local_time(branch.since), redacted(branch.message))
+        for one in found
+        for branch in statuses[one.repo_id]
+    ]
+    if not rows:
+        note("Nothing is registered, or nothing was synced yet.")
+        return
+    say_table(("REPOSITORY", "BRANCH", "CONDITION", "SERVED", "CONFIGS", "SINCE", "MESSAGE"), rows)
+    for one in found if repository else ():
+        for branch in statuses[one.repo_id]:
+            if branch.report.findings:
+                say(f"\n{branch.branch} at {short(branch.judged_commit)}:")
+                say_report(branch.report, "  ")
+
+
+def _representation(app: "App", repository: Repository, *, findings: bool) -> dict[str, Any]:
+    from shared.web.representations import of_repository
+
+    return of_repository(repository, app.queue.status(repository.repo_id), findings=findings)

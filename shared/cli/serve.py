@@ -1,0 +1,143 @@
+"""The HTTP app on a machine of one's own, with the timer beside it: what the Functions host does in Azure."""
+
+import errno
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from shared.cli import logs
+from shared.cli.opening import opened
+from shared.cli.output import note, with_debug
+from shared.errors import InvalidRequest, RuntimeStoreError
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+_log = logging.getLogger(__name__)
+
+PORT = 7071
+"""The one that Azure Functions Core Tools serve on."""
+SWEEP_SECONDS = 60
+_STOP_SECONDS = 5
+
+
+@click.command(epilog="\b\nExample (Ctrl-C stops it):\n  runtime-store serve --port 8080")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
+@click.option("--no-timer", is_flag=True, help="Leave what the timer does to another process.")
+@with_debug
+def serve(host: str, port: int, threads: int, no_timer: bool) -> None:
+    """Serve the HTTP API, with the timer beside it."""
+    logs.show(logging.INFO)
+    with ending_on_signals(), opened() as app, listen(host, port) as listener:
+        try:
+            app.registry.names()
+        except RuntimeStoreError as error:
+            note(f"Warning: {error.message} {error.hint or ''}".rstrip() + " Until then answers are 503.")
+        note(f"Runtime Store is at {address(listener)} (Ctrl-C stops it).")
+        run(app, listener, threads=threads, timer=not no_timer)
+    note("Stopped.")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that nobody else has. Raises `InvalidRequest` when the address cannot be had."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            if sys.platform == "win32":
+                # There SO_REUSEADDR, which the WSGI server sets, lets two processes have one port.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+            else:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(128)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        reason = "is in use" if in_use else f"cannot be listened on: {error.strerror or error}"
+        raise InvalidRequest(
+            f"Port {port} of {host} {reason}.",
+            field="port",
+            hint="Stop the program that has it, or choose another --port." if in_use else "Choose another --host or --port.",
+        ) from error
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def run(app: "App", listener: socket.socket, *, threads: int = 8, timer: bool = True) -> None:
+    """Serve until a signal comes; answers that are being made are still given, as far as they take seconds only."""
+    from waitress.server import create_server
+
+    server = create_server(app.wsgi, sockets=[listener], threads=threads, ident=None)
+    with sweeping(app.sweep) if timer else nullcontext():
+        server.run()
+        server.accepting = False
+        give_up_at = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < give_up_at and any(one.total_outbufs_len for one in server.active_channels.values()):
+            server.asyncore.loop(timeout=0.05, map=server._map, count=1)
+
+
+@contextmanager
+def sweeping(sweep: Callable[[], object], every: float = SWEEP_SECONDS) -> Iterator[None]:
+    """Sweep now, and then `every` so many seconds, in the background."""
+    stopping = threading.Event()
+
+    def work() -> None:
+        while True:
+            try:
+                sweep()
+            except Exception:  # as the Functions host has it: this one failed, the next one comes
+                _log.exception("The sweep failed")
+            if stopping.wait(every):
+                return
+
+    thread = threading.Thread(target=work, name="timer", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(_STOP_SECONDS)
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM (Ctrl-Break on Windows) end what runs; both are a normal end.
+
+    Only the first counts: what it ends has processes of its own to stop.
+    """
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform == "win32":
+        signals.append(signal.SIGBREAK)
+    before = {}
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    try:
+        before.update({number: signal.signal(number, end) for number in signals})
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

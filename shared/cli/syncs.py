@@ -1,0 +1,181 @@
+"""Syncs by hand: one repository, or whatever is due."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from shared.cli import exit_codes
+from shared.cli.opening import find, opened
+from shared.cli.output import progress, say, say_json, say_report, short, with_debug, with_json
+from shared.errors import BranchNotFound, InvalidRequest
+from shared.model import (
+    ABSENT,
+    BranchName,
+    Budget,
+    CommitId,
+    Deadline,
+    Deferred,
+    Failed,
+    Outcome,
+    Rejected,
+    Replaced,
+    Repository,
+    Trigger,
+    Unchanged,
+)
+
+if TYPE_CHECKING:
+    from shared.bootstrap import App
+
+
+@click.command(
+    epilog="\b\nExamples:\n  runtime-store sync orders\n  runtime-store sync orders release/1.0 --dry-run"
+)
+@click.argument("repository", metavar="REPOSITORY")
+@click.argument("branch", required=False)
+@click.option("--deep", is_flag=True, help="Compare what is stored byte by byte, and mend what was altered.")
+@click.option("--dry-run", is_flag=True, help="Say what would come of it, and change nothing.")
+@click.option("--commit", metavar="SHA", help="Do nothing when this commit is served or judged already.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=600,
+    show_default=True,
+    help="How long it may take; the timer goes on with what is left.",
+)
+@with_json
+@with_debug
+def sync(
+    repository: str,
+    branch: str | None,
+    deep: bool,
+    dry_run: bool,
+    commit: str | None,
+    seconds: float,
+    as_json: bool,
+) -> int:
+    """Make what is served equal to Git, now.
+
+    One BRANCH, or all that the registration names; then the worst outcome decides the exit code.
+    """
+    from shared.web.representations import of_outcome
+
+    wanted = _commit(commit, branch)
+    if dry_run and (deep or commit):
+        raise click.UsageError("--dry-run judges the head; --deep and --commit do not go with it.")
+    outcomes: dict[BranchName, Outcome] = {}
+    with opened() as app:
+        found = find(app, repository)
+        budget = Budget(Deadline.after(timedelta(seconds=seconds)))
+        with progress(f"Syncing {found.name}") as show:
+            for name in _chosen(found, branch):
+                show(f"{'Judging' if dry_run else 'Syncing'} {found.name} {name}")
+                outcomes[name] = _synced(app, found, name, budget, wanted, deep=deep, dry_run=dry_run)
+    if as_json:
+        told = [{"branch": name, **of_outcome(outcome)} for name, outcome in outcomes.items()]
+        say_json({"repo_id": found.repo_id, "dry_run": dry_run, "branches": told})
+    else:
+        for name, outcome in outcomes.items():
+            _say_outcome(f"{found.name} {name}", outcome, dry_run=dry_run)
+    return exit_codes.of_outcomes(outcomes.values())
+
+
+def _synced(
+    app: "App",
+    repository: Repository,
+    branch: BranchName,
+    budget: Budget,
+    commit: CommitId | None,
+    *,
+    deep: bool,
+    dry_run: bool,
+) -> Outcome:
+    repo_id = repository.repo_id
+    if dry_run:
+        return app.sync.judge(repo_id, branch, budget.deadline)
+    if commit and not deep and (known := app.sync.covers(repo_id, branch, commit, budget.deadline)):
+        return known
+    app.queue.ask(repo_id, [branch], deep=deep)
+    return app.sync.run(repo_id, branch, budget, Trigger.MANUAL, probe=True, deep=deep)
+
+
+def _chosen(repository: Repository, branch: str | None) -> tuple[BranchName, ...]:
+    named = repository.registration.branches
+    if branch is None:
+        return named
+    if branch not in named:
+        hint = f"It names {', '.join(named)}."
+        raise BranchNotFound(f"The registration of {repository.name} does not name {branch!r}.", hint=hint)
+    return (BranchName(branch),)
+
+
+def _commit(text: str | None, branch: str | None) -> CommitId | None:
+    from shared.web.repositories import COMMIT
+
+    if text is None:
+        return None
+    if branch is None:
+        raise click.UsageError("With --commit goes the one branch it is on.")
+    if not COMMIT.fullmatch(text.lower()):
+        raise InvalidRequest(
+            f"{text!r} is no commit id.", field="commit", hint="`git rev-parse HEAD` prints one: 40 hex digits."
+        )
+    return CommitId(text.lower())
+
+
+def _say_outcome(subject: str, outcome: Outcome, *, dry_run: bool) -> None:
+    match outcome:
+        case Replaced(commit, _, written, removed, report):
+            does = "would be served" if dry_run else "is served"
+            say(f"{subject}: {_head(commit)} {does}: {written} written, {removed} removed.")
+            say_report(report, "  ")
+        case Unchanged(commit, _, report):
+            say(f"{subject}: {_head(commit)} is served, and nothing had to change.")
+            say_report(report, "  ")
+        case Rejected(commit, report):
+            say(f"{subject}: {_head(commit)} {'would be' if dry_run else 'is'} rejected; what is served stays.")
+            say_report(report, "  ")
+        case Deferred(_, message):
+            say(f"{subject}: not now. {message}")
+        case Failed(error):
+            from shared.web.representations import redacted
+
+            say(redacted(f"{subject}: failed. {error.message}" + (f"\n  {error.hint}" if error.hint else "")))
+
+
+def _head(commit: CommitId) -> str:
+    return "the absence of the branch" if commit == ABSENT else short(commit)
+
+
+@click.command(epilog="\b\nExample:\n  runtime-store reconcile --seconds 60")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    help="No step begins after so long.  [default: RECONCILE_BUDGET_SECONDS]",
+)
+@with_json
+@with_debug
+def reconcile(seconds: float | None, as_json: bool) -> int:
+    """Sync whatever is due, as the timer does.
+
+    Also looks at the heads that are due to be looked at, in case a delivery was lost.
+    """
+    from shared.web.representations import of_sweep
+
+    with opened() as app, progress("Reconciling"):
+        budget = app.settings.reconcile_budget if seconds is None else timedelta(seconds=seconds)
+        summary = app.reconcile.sweep("command", budget)
+    if as_json:
+        say_json(of_sweep(summary))
+    elif not summary.started:
+        say("Another sweep is at it; nothing was done.")
+    else:
+        failed = f" ({summary.heads_failed} not readable)" if summary.heads_failed else ""
+        say(f"Heads of {summary.heads_checked + summary.heads_failed} repositories looked at{failed}, {summary.moved} moved.")
+        synced = ", ".join(f"{count} {name}" for name, count in sorted(summary.outcomes.items()))
+        say(f"Syncs: {synced or 'none was due'}.")
+        if not summary.is_complete:
+            say("The time was over before everything due was done.")
+    is_done = summary.started and summary.is_complete
+    return exit_codes.DONE.code if is_done else exit_codes.DEFERRED.code
