@@ -68,8 +68,8 @@ def build(
 ) -> App:
     """The app as `environ` (by default the process's) says; a part that is given replaces the one made from settings.
 
-    Opens no connection to the database. Raises `SettingsInvalid`, and `SecretUnavailable` when the database's URL is in a
-    vault that does not answer.
+    Opens no connection to the database. Raises `SettingsInvalid`, and `SecretUnavailable` when the database's URL is in
+    a vault that does not answer.
     """
     settings = load(environ)
     logging.getLogger("shared").setLevel(settings.log_level)

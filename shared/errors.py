@@ -22,7 +22,7 @@ Findings about a team's files are data (`model.Finding`), never exceptions. What
     │   ├── SchemaOutdated        the database wants `runtime-store migrate`
     │   └── SecretUnavailable     Key Vault gave no value, and none is cached
     ├── ClaimLost                 another worker owns this sync now: stop, write nothing
-    ├── DocumentRefused           the database refuses the data of a sync for ever: a verdict, not a failure
+    ├── DocumentRefused           the database refuses a sync's data for ever: a verdict, not a failure
     └── SettingsInvalid           every problem of the settings at once
 """
 

@@ -152,9 +152,7 @@ class Examiner:
                 raise SourceFailed(f"Git gave {len(chunk) - len(missing)} of {len(chunk)} files that it lists.")
         return readings
 
-    def _judge(
-        self, readings: _Readings, path: FilePath, blob_id: BlobId, data: bytes, validation: Validation
-    ) -> None:
+    def _judge(self, readings: _Readings, path: FilePath, blob_id: BlobId, data: bytes, validation: Validation) -> None:
         document, findings = self._rules.judge(path, blob_id, data, validation)
         readings.findings.extend(findings)
         if document is not None:

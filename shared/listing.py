@@ -157,7 +157,10 @@ def _objection(
     elif len(path.encode()) > limits.max_path_bytes:
         error = "path-too-long", f"The path is longer than {limits.max_path_bytes:,} bytes: shorten it."
     elif path in chosen:
-        error = "path-listed-twice", "The commit lists this path twice, which Git does not write: repair the repository."
+        error = (
+            "path-listed-twice",
+            "The commit lists this path twice, which Git does not write: repair the repository.",
+        )
     elif entry.size is not None and entry.size > max_bytes:
         error = "file-too-large", f"The file has {entry.size:,} bytes; at most {max_bytes:,} are read."
     return Finding(_shown(path), error[0], Severity.ERROR, error[1]) if error else None

@@ -1,7 +1,7 @@
 """What the use cases need from the outside, one Protocol per role, split by who calls.
 
-A method's docstring is its promise: what is true afterwards, what is atomic, which errors. Everything speaks the words of
-`model`; no rows, no HTTP, no driver handles. Any method that reaches a database may raise `DatabaseUnavailable`.
+A method's docstring is its promise: what is true afterwards, what is atomic, which errors. Everything speaks the words
+of `model`; no rows, no HTTP, no driver handles. Any method that reaches a database may raise `DatabaseUnavailable`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -74,9 +74,7 @@ class GitSource(Protocol):
         """The bytes of blobs of that commit, each once, in any order. Bytes are not verified here; the sync does."""
         ...
 
-    def is_ancestor(
-        self, repository: Repository, ancestor: CommitId, descendant: CommitId, deadline: Deadline
-    ) -> bool:
+    def is_ancestor(self, repository: Repository, ancestor: CommitId, descendant: CommitId, deadline: Deadline) -> bool:
         """Whether `ancestor` is `descendant` or in its history; False when either is unknown."""
         ...
 
@@ -151,9 +149,7 @@ class Queue(Protocol):
         """Prolong the lease; returns the requests made until now. Raises `ClaimLost`."""
         ...
 
-    def settle(
-        self, claim: Claim, outcome: Deferred | Failed, *, pause: timedelta | None = None
-    ) -> Settled:
+    def settle(self, claim: Claim, outcome: Deferred | Failed, *, pause: timedelta | None = None) -> Settled:
         """End the sync without a verdict; the request stays open. Deferred is due again now, Failed after a back-off,
         or after `pause` when given. Raises `ClaimLost`. Atomic with its journal row."""
         ...
@@ -218,8 +214,8 @@ class ConfigStore(Protocol):
         """End the sync with a verdict, atomically: rows, branch, request numbers, condition and journal row together.
 
         `serve` is the commit the branch serves from now on (None: it serves nothing). With `accepted` False the verdict
-        is Rejected and `serve` is what was served before. A new generation is taken only when some content differs; rows
-        that do not differ are not written. Readers see all of it or nothing. Raises `ClaimLost` when the lease is not
+        is Rejected and `serve` is what was served before. A new generation is taken only when some content differs;
+        rows that do not differ are not written. Readers see all of it or nothing. Raises `ClaimLost` when the lease is not
         ours any more (then nothing was written), `DocumentRefused` when the database will never take the data.
         """
         ...

@@ -19,9 +19,9 @@ _MOST_BRANCHES = 100
 class Registrar:
     """The registry with rules in front.
 
-    `branches` are those of a registration that names none. `url_template` says where an announced, unknown repository is
-    read from, with `{project}` and `{repository}`; None registers none by itself. `organisation` limits that to pushes of
-    one Azure DevOps organisation.
+    `branches` are those of a registration that names none. `url_template` says where an announced, unknown repository
+    is read from, with `{project}` and `{repository}`; None registers none by itself. `organisation` limits that to
+    pushes of one Azure DevOps organisation.
     """
 
     def __init__(
@@ -54,22 +54,15 @@ class Registrar:
         known = self._registry.find(event.repo_id)
         if known is not None:
             return known if known.repo_id == event.repo_id else None
-        if not self._may_register(event):
+        if self._organisation is not None and event.organisation != self._organisation:
             return None
-        return self._register(event, event.repo_id)
+        return self._register(event, event.repo_id, event.repository or "", event.project or "")
 
-    def _may_register(self, event: Event) -> bool:
-        if self._url_template is None or not event.repository:
-            return False
-        return self._organisation is None or event.organisation == self._organisation
-
-    def _register(self, event: Event, repo_id: RepoId) -> Repository | None:
-        assert self._url_template is not None and event.repository is not None
-        project = event.project or ""
-        source = _source(self._url_template, project, event.repository)
+    def _register(self, event: Event, repo_id: RepoId, repository: str, project: str) -> Repository | None:
+        source = _source(self._url_template or "", project, repository)
         if source is None:
             return None
-        name, longer = _slug(event.repository), _slug(f"{project}.{event.repository}")
+        name, longer = _slug(repository), _slug(f"{project}.{repository}")
         registration = Registration(name, source, (), project=event.project)
         for candidate in (name, longer, f"{name}.{repo_id[:8]}"):
             try:
@@ -143,6 +136,8 @@ def _slug(name: str) -> str:
 
 def _source(template: str, project: str, repository: str) -> SourceName | None:
     """Where an announced repository is, by the operator's template; a payload's names fill in one segment each."""
+    if not template or not repository:
+        return None
     for name in (project, repository):
         if name in (".", "..") or any(character in name for character in "/\\\0\n"):
             return None

@@ -1,7 +1,7 @@
 """Make one branch's stored set equal to its head. The only code that changes configs.
 
-The invariant: claim, then registry row, then head, then stored ids, each asked after the one before was answered, and no
-write that the claim's lease does not let through. Bending any of it serves something wrong sooner or later, however
+The invariant: claim, then registry row, then head, then stored ids, each asked after the one before was answered, and
+no write that the claim's lease does not let through. Bending any of it serves something wrong sooner or later, however
 unlikely each step looks.
 """
 
@@ -31,8 +31,8 @@ from shared.model import (
     Claim,
     CommitId,
     Deadline,
-    Deferred,
     DeferReason,
+    Deferred,
     Failed,
     FilePath,
     Finding,
@@ -187,7 +187,7 @@ class Sync:
         return outcome, settled.more
 
     def _repository(self, claim: Claim) -> Repository:
-        """The registry row, read after the claim: a change before it is seen, a change after it takes the claim away."""
+        """The registry row, read after the claim: a change before is seen, a change after takes the claim away."""
         repository = self._registry.get(claim.repo_id)
         registration = repository.registration
         if registration.suspended is not None:
@@ -200,8 +200,8 @@ class Sync:
 
     def _look(self, claim: Claim, repository: Repository, budget: Budget) -> tuple[Outcome, Settled]:
         ruleset = self._examiner.ruleset(repository)
-        if claim.deep and claim.judged_ruleset == ruleset:
-            return self._heal(claim, repository, budget, self._checkpoint(claim, budget))
+        if claim.deep and claim.judged_commit is not None and claim.judged_ruleset == ruleset:
+            return self._heal(claim, claim.judged_commit, repository, budget)
         # Under new rules everything is judged anyway; the deep sync stays asked for, and comes next.
         claim = replace(claim, deep=False)
 
@@ -225,8 +225,8 @@ class Sync:
         return self._end(claim, found.judgement, found.change)
 
     def _verdict_stands(self, claim: Claim, ruleset: str) -> bool:
-        """Of a new ruleset alone only the timer makes a new verdict: while two versions of the app run side by side, their
-        webhooks would judge back and forth. A change of the registration forgets the ruleset, and everybody judges."""
+        """Of a new ruleset alone only the timer makes a new verdict: while two versions of the app run side by side,
+        their webhooks would judge back and forth. A change of the registration forgets the ruleset: all judge."""
         if claim.judged_ruleset is None:
             return False
         return claim.judged_ruleset == ruleset or claim.trigger is Trigger.WEBHOOK
@@ -241,10 +241,9 @@ class Sync:
 
         return checkpoint
 
-    def _heal(
-        self, claim: Claim, repository: Repository, budget: Budget, checkpoint: Callable[[], None]
-    ) -> tuple[Outcome, Settled]:
+    def _heal(self, claim: Claim, judged: CommitId, repository: Repository, budget: Budget) -> tuple[Outcome, Settled]:
         """The deep sync: what is served is compared with its commit, and neither commit nor verdict moves."""
+        checkpoint = self._checkpoint(claim, budget)
         checkpoint()
         stored = self._configs.stored(claim.repo_id, claim.branch, verify=True)
         report = claim.report
@@ -253,8 +252,7 @@ class Sync:
         except CommitMissing as error:
             change, report = Change(), _noted(report, error.message)
         checkpoint()
-        assert claim.judged_commit is not None  # its ruleset is known, so it was judged
-        judgement = Judgement(claim.judged_commit, claim.judged_tree, claim.judged_ruleset, report)
+        judgement = Judgement(judged, claim.judged_tree, claim.judged_ruleset, report)
         return self._write(claim, judgement, change, claim.commit_id, claim.judged_and_accepted)
 
     # -- Endings -----------------------------------------------------------------------------------------------------
@@ -292,16 +290,12 @@ class Sync:
             return Rejected(judgement.commit_id, judgement.report), settled
         if settled.changed:
             return (
-                Replaced(
-                    judgement.commit_id, settled.generation, settled.written, settled.removed, judgement.report
-                ),
+                Replaced(judgement.commit_id, settled.generation, settled.written, settled.removed, judgement.report),
                 settled,
             )
         return Unchanged(judgement.commit_id, settled.generation, judgement.report), settled
 
-    def _failed(
-        self, claim: Claim, repository: Repository, error: SourceError, budget: Budget
-    ) -> tuple[Outcome, bool]:
+    def _failed(self, claim: Claim, repository: Repository, error: SourceError, budget: Budget) -> tuple[Outcome, bool]:
         if budget.deadline.is_over:
             # Cut off by our own budget: that says nothing about the source.
             outcome = _out_of_time()
@@ -311,9 +305,7 @@ class Sync:
         if isinstance(error, SourceRefused | SourceThrottled):
             self._queue.pause_source(repository.source, error, pause)
         self._settle(claim, Failed(error), pause)
-        _log.warning(
-            "sync failed", extra={"repo_id": claim.repo_id, "branch": claim.branch, "error": error.message}
-        )
+        _log.warning("sync failed", extra={"repo_id": claim.repo_id, "branch": claim.branch, "error": error.message})
         return Failed(error), False
 
     def _settle(self, claim: Claim, outcome: Deferred | Failed, pause: timedelta | None = None) -> Settled:

@@ -12,7 +12,9 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 # Instead of Git a web page answered, or the way to one: what hosts do with a visitor who is not signed in.
-_SIGN_IN = re.compile(r"not valid: is this a git repository|unable to update url base from redirection")
+_SIGN_IN = re.compile(
+    r"not valid: is this a git repository|unable to update url base from redirection|dumb http transport"
+)
 _COMMIT_MISSING = re.compile(r"not our ref|bad object|request for unadvertised object")
 _REPOSITORY_MISSING = re.compile(
     r"not a git repository|does not appear to be a git repository|not found|does not exist"

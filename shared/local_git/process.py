@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO, cast
 
@@ -18,6 +18,9 @@ from shared.local_git.failures import failure, is_incomplete
 from shared.model import Deadline
 
 PROTOCOLS = ("git", "http", "https", "ssh")
+ONLINE = {"GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS)}
+OFFLINE = {"GIT_ALLOW_PROTOCOL": ""}
+"""No transport starts at all, whatever a repository's own configuration says."""
 
 # Of the caller's GIT_* variables only those that say how to reach a server; GIT_DIR and its like would redirect a read.
 _KEPT = (
@@ -68,28 +71,23 @@ class Git:
         deadline: Deadline,
         *,
         stdin: bytes = b"",
-        network: bool = False,
-        packets: str = "",
+        variables: Mapping[str, str] = OFFLINE,
     ) -> bytes:
-        """All that git answers. Raises a `SourceError` unless git ended well.
-
-        Without `network` git may not start a transport at all, whatever the repository's own configuration says.
-        `packets` is the path of a file that git makes for what a server says in Git's own protocol.
-        """
-        variables = {"GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS) if network else "", "GIT_TRACE_PACKET": packets}
-        with self._reading(git_dir, arguments, deadline, stdin, variables) as stdout:
+        """All that git answers. Raises a `SourceError` unless git ended well."""
+        with self.reading(git_dir, arguments, deadline, stdin=stdin, variables=variables) as stdout:
             return stdout.read()
 
-    def reading(
-        self, git_dir: str, arguments: Sequence[str], deadline: Deadline, *, stdin: bytes
-    ) -> AbstractContextManager[IO[bytes]]:
-        """As `run`, but the answer as it comes: the body of the `with` reads to its end, or raises."""
-        return self._reading(git_dir, arguments, deadline, stdin, {"GIT_ALLOW_PROTOCOL": ""})
-
     @contextmanager
-    def _reading(
-        self, git_dir: str, arguments: Sequence[str], deadline: Deadline, stdin: bytes, variables: Mapping[str, str]
+    def reading(
+        self,
+        git_dir: str,
+        arguments: Sequence[str],
+        deadline: Deadline,
+        *,
+        stdin: bytes,
+        variables: Mapping[str, str] = OFFLINE,
     ) -> Iterator[IO[bytes]]:
+        """As `run`, but the answer as it comes: the body of the `with` reads to its end, or raises."""
         seconds = deadline.remaining
         if seconds == 0.0:
             raise SourceFailed("No time was left to ask Git")

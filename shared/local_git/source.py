@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 from shared.errors import CommitMissing, SourceFailed
 from shared.local_git.failures import not_git, redacted
-from shared.local_git.process import PROTOCOLS, Git
+from shared.local_git.process import ONLINE, PROTOCOLS, Git
 from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, FilePath, Repository, Tree, TreeEntry, TreeId
 
 _HEADS = "refs/heads/"
@@ -129,7 +129,7 @@ class LocalGitSource:
     def _fetch(self, git_dir: str, wanted: Collection[str], limit: Deadline, *depth: str) -> None:
         command = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", *depth]
         stdin = "\n".join((*wanted, "")).encode()
-        self._git.run(git_dir, [*command, "--stdin", "source"], limit, stdin=stdin, network=True)
+        self._git.run(git_dir, [*command, "--stdin", "source"], limit, stdin=stdin, variables=ONLINE)
 
     def _fetch_blobs(self, git_dir: str, commit: CommitId, wanted: Collection[BlobId], limit: Deadline) -> None:
         try:
@@ -143,13 +143,19 @@ class LocalGitSource:
     def _heads(self, repository: Repository, pattern: str, limit: Deadline) -> dict[BranchName, CommitId]:
         with self._place(repository) as place:
             if place.is_remote:
-                output = self._git.run(
-                    place.git_dir, ["ls-remote", "--quiet", "--heads", "source"], limit, network=True
-                )
-            else:
-                command = ["for-each-ref", "--format=%(objectname)%09%(refname)", pattern]
-                output = self._git.run(place.git_dir, command, limit)
-        return _branches(output)
+                return _branches(self._list(place.git_dir, repository.source, limit))
+            command = ["for-each-ref", "--format=%(objectname)%09%(refname)", pattern]
+            return _branches(self._git.run(place.git_dir, command, limit))
+
+    def _list(self, git_dir: str, url: str, limit: Deadline) -> bytes:
+        # From a web page in one line, such as a sign-in page with status 200, git reads an empty list of branches in
+        # the old protocol of static files, and ends well. Only packets prove that it was Git that answered.
+        packets = os.path.join(git_dir, "packets")
+        command = ["ls-remote", "--quiet", "--heads", "source"]
+        output = self._git.run(git_dir, command, limit, variables={**ONLINE, "GIT_TRACE_PACKET": packets})
+        if not os.path.exists(packets):
+            raise not_git(f"No Git server answers at {redacted(url)}")
+        return output
 
     def _root(self, git_dir: str, commit: CommitId, limit: Deadline) -> TreeId:
         # Not `rev-parse`: it wants the tree itself, which may not be here, and tells only in words what is missing.

@@ -155,11 +155,14 @@ class Pool:
         self, statement: LiteralString, parameters: Mapping[str, Any] | None = None, *, binary: bool = False
     ) -> list[TupleRow]:
         """Read: one statement, all its rows. Repeated once after a connection died, with the dead ones sorted out."""
-        return self._twice(lambda: self._run(statement, parameters, binary), is_read=True)
+        return self._twice(lambda: self._run(statement, parameters, binary=binary), is_read=True)
 
-    def write(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[TupleRow]:
-        """Write: one statement, the rows it returned. Repeated once only after the server undid it itself."""
-        return self._twice(lambda: self._run(statement, parameters, False))
+    def write(
+        self, statement: LiteralString, parameters: Mapping[str, Any], *, prepare: bool | None = None
+    ) -> list[TupleRow]:
+        """Write: one statement, the rows it returned. Repeated once only after the server undid it itself. With `prepare`
+        False it is planned each time, for the values at hand."""
+        return self._twice(lambda: self._run(statement, parameters, prepare=prepare))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[TupleRow]]:
@@ -176,9 +179,16 @@ class Pool:
 
         return self._twice(once)
 
-    def _run(self, statement: LiteralString, parameters: Mapping[str, Any] | None, binary: bool) -> list[TupleRow]:
+    def _run(
+        self,
+        statement: LiteralString,
+        parameters: Mapping[str, Any] | None,
+        *,
+        binary: bool = False,
+        prepare: bool | None = None,
+    ) -> list[TupleRow]:
         with self.connection() as connection:
-            return connection.execute(statement, parameters, binary=binary).fetchall()
+            return connection.execute(statement, parameters, binary=binary, prepare=prepare).fetchall()
 
     def _twice(self, work: Callable[[], _T], *, is_read: bool = False) -> _T:
         try:

@@ -23,8 +23,8 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(value: Any) -> Any:
-    """What people are told, as PostgreSQL takes it: NUL, and surrogates that stand for bytes which were not UTF-8, become
-    U+FFFD, in a text and in all texts of a structure. Never used on what is served."""
+    """What people are told, as PostgreSQL takes it: NUL, and surrogates that stand for bytes which were not UTF-8,
+    become U+FFFD, in a text and in all texts of a structure. Never used on what is served."""
     if isinstance(value, str):
         return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, dict):

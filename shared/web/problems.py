@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from shared.errors import InvalidRequest, Kind, RuntimeStoreError, SourceThrottled, Unavailable
 from shared.web.call import Call
 from shared.web.reply import Reply, respond
+from shared.web.representations import redacted
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def of_error(call: Call, error: RuntimeStoreError, members: Mapping[str, Any]) -
 
 def described(error: RuntimeStoreError) -> dict[str, str]:
     """What the error says to the person who can act."""
-    members = {"detail": error.message}
+    members = {"detail": redacted(error.message)}
     if error.hint:
         members["hint"] = error.hint
     if isinstance(error, InvalidRequest):

@@ -136,7 +136,7 @@ def of_sync(record: SyncRecord) -> Members:
         "sync_id": str(record.sync_id),
         "branch": record.branch,
         "trigger": record.trigger,
-        "outcome": record.outcome,
+        "outcome": record.outcome.capitalize(),
         "reason": record.reason,
         "message": redacted(record.message),
         "commit_id": record.commit_id,

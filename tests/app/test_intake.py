@@ -13,14 +13,14 @@ from shared.model import (
     CommitId,
     Condition,
     Decision,
-    Deferred,
     DeferReason,
+    Deferred,
     Event,
     Receipt,
     RefUpdate,
     Rejected,
-    RepoId,
     Replaced,
+    RepoId,
     Unchanged,
 )
 from shared.registration import Registrar

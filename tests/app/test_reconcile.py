@@ -7,7 +7,7 @@ import pytest
 from support.world import Team, World, budget, workflow
 
 from shared.errors import SourceRefused
-from shared.model import BranchName, Condition, Decision, Delivery, Event, RefUpdate, ABSENT
+from shared.model import ABSENT, BranchName, Condition, Decision, Delivery, Event, RefUpdate
 
 A = "a_runtime.yaml"
 

@@ -200,7 +200,9 @@ def test_served_branches_are_listed(api: Api, store: Store) -> None:
 
 
 @pytest.mark.parametrize("held", ['"{}"', "{}", 'W/"{}"', '"1", "{}"', '"x,y", W/"{}" ', "*", '"{}-gzip"'])
-@pytest.mark.parametrize("path", ["/runtimes/team/main", "/runtimes/team/main/x-runtime.yaml", "/runtimes/team/main?limit=5"])
+@pytest.mark.parametrize(
+    "path", ["/runtimes/team/main", "/runtimes/team/main/x-runtime.yaml", "/runtimes/team/main?limit=5"]
+)
 def test_what_the_caller_holds_is_not_sent_again(api: Api, store: Store, path: str, held: str) -> None:
     generation = store.serve({"x-runtime.yaml": "1"})
     got = api.get(path)
@@ -217,7 +219,8 @@ def test_what_the_caller_holds_is_not_sent_again(api: Api, store: Store, path: s
 
 
 @pytest.mark.parametrize(
-    "held", ['"1"', '"{}0"', '"-{}"', '"{}-br"', '"x{}"', "", '""', '"999999999999999999999999999"', '"{}-gzip"', '"\xff"']
+    "held",
+    ['"1"', '"{}0"', '"-{}"', '"{}-br"', '"x{}"', "", '""', '"999999999999999999999999999"', '"{}-gzip"', '"\xff"'],
 )
 @pytest.mark.parametrize("path", ["/runtimes/team/main", "/runtimes/team/main/x-runtime.yaml"])
 def test_another_tag_gets_the_body(api: Api, store: Store, path: str, held: str) -> None:
@@ -253,7 +256,9 @@ def test_a_push_that_changes_no_config_keeps_the_tag_and_tells_the_commit(api: A
 # -- Compression -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/runtimes/team/main", "/runtimes/team/main/x-runtime.yaml", "/runtimes/team/main?limit=5"])
+@pytest.mark.parametrize(
+    "path", ["/runtimes/team/main", "/runtimes/team/main/x-runtime.yaml", "/runtimes/team/main?limit=5"]
+)
 def test_a_big_body_is_compressed_for_who_takes_it(api: Api, store: Store, path: str) -> None:
     generation = store.serve({"x-runtime.yaml": BIG})
     plain = api.get(path)
@@ -317,7 +322,9 @@ def test_a_link_does_not_repeat_a_key(store: Store) -> None:
 
 
 def test_a_prefix_filters_lists_and_pages(api: Api, store: Store) -> None:
-    generation = store.serve({"a/1-runtime.yaml": "1", "a/2-runtime.yaml": "2", "ab-runtime.yaml": "3", "a_-runtime.yaml": "4"})
+    generation = store.serve(
+        {"a/1-runtime.yaml": "1", "a/2-runtime.yaml": "2", "ab-runtime.yaml": "3", "a_-runtime.yaml": "4"}
+    )
     paths = [one["filepath"] for one in api.get("/runtimes/team/main?prefix=a/").json]
     assert paths == ["a/1-runtime.yaml", "a/2-runtime.yaml"]
     assert [one["filepath"] for one in api.get("/runtimes/team/main?prefix=a_").json] == ["a_-runtime.yaml"]

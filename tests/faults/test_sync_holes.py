@@ -1,5 +1,6 @@
 """Sequences that once made a sync wrong, each with what must hold."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,8 +11,8 @@ from shared.model import (
     BlobId,
     BranchName,
     Condition,
-    Deferred,
     DeferReason,
+    Deferred,
     Failed,
     Rejected,
     Replaced,
@@ -243,8 +244,6 @@ class TestGitMisbehaves:
         tree = team.world.git._wrapped.tree
 
         def cut_off(*args):
-            from dataclasses import replace
-
             whole = tree(*args)
             return replace(whole, entries=whole.entries[:-1])
 

@@ -1,4 +1,4 @@
-"""Real Git repositories for tests: fast, the same each time, and the same whatever the user's Git configuration says."""
+"""Real Git repositories for tests: fast, and the same each time, whatever the user's own Git configuration says."""
 
 import os
 import subprocess
@@ -144,4 +144,3 @@ def _change(path: str, what: bytes | str | File | None) -> bytes:
 
 def _data(content: bytes) -> bytes:
     return b"data %d\n%s\n" % (len(content), content)
-

@@ -21,6 +21,8 @@ class GitHost:
         """The newest version of Git's protocol it speaks."""
         self.status: int | None = None
         """Answered to everything, with a page of HTML."""
+        self.cut: int | None = None
+        """So many bytes of each answer arrive; then the connection ends."""
         self.hangs = False
         """Requests are taken, and never answered."""
         self.requests: list[str] = []
@@ -72,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in fields.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content[: host.cut])
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -101,5 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
         # It ends badly, after a complete answer, when it refuses an object: web servers pass the answer on.
         everything = {**environment(), **gateway}
         return subprocess.run(
-            ["git", "http-backend"], input=body, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=everything, check=False
+            ["git", "http-backend"],
+            input=body,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=everything,
+            check=False,
         ).stdout

@@ -1,4 +1,4 @@
-"""The adapters that the suite of `ports.GitSource` runs over. To add one: a context manager, and its line in `ADAPTERS`."""
+"""The adapters that the suite of `ports.GitSource` runs over. A new one is a context manager and a line in `ADAPTERS`."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from support.git import GitRepository, environment
 from support.git_http import serving
 
 from shared.local_git.source import LocalGitSource
-from shared.model import BranchName, Deadline, Registration, RepoId, Repository, SourceName
+from shared.model import BranchName, Registration, RepoId, Repository, SourceName
 from shared.ports import GitSource
 
 

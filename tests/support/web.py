@@ -138,9 +138,7 @@ class Store:
         gone = tuple(FilePath(path) for path, text in files.items() if text is None)
         head = CommitId(commit or blob_id(json.dumps(files)))
         judgement = Judgement(head, None, Ruleset("r1"), Report())
-        settled = self.configs.replace(
-            self.claim(branch, repo_id), judgement, Change(tuple(configs), gone), serve=head
-        )
+        settled = self.configs.replace(self.claim(branch, repo_id), judgement, Change(tuple(configs), gone), serve=head)
         return settled.generation
 
     def reject(self, report: Report, branch: str = "main") -> None:
@@ -268,7 +266,9 @@ def _problem(answer: Mapping[str, Any], response: TestResponse, *, bare: bool) -
 
 
 def _resolved(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = DOCUMENT["components"]["responses"][answer["$ref"].split("/")[-1]] if "$ref" in answer else answer
+    found: Mapping[str, Any] = (
+        DOCUMENT["components"]["responses"][answer["$ref"].split("/")[-1]] if "$ref" in answer else answer
+    )
     return found
 
 

@@ -1,13 +1,14 @@
 """Everything that a sync needs, on real parts: a database, Git repositories, the shipped rules.
 
-`Watched` stands around the Git source or the config store: it lets a test do something just before or after one of their
-calls, which is how another worker, a person or a fault gets in between.
+`Watched` stands around the Git source or the config store: it lets a test do something just before or after one of
+their calls, which is how another worker, a person or a fault gets in between.
 """
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -125,9 +126,7 @@ class World:
         self, name: str = "team", *, branches: tuple[str, ...] = ("main",), repo_id: str | None = None, **more: Any
     ) -> "Team":
         git = GitRepository(self.folder / name)
-        registration = Registration(
-            name, SourceName(str(git.path)), tuple(map(BranchName, branches)), **more
-        )
+        registration = Registration(name, SourceName(str(git.path)), tuple(map(BranchName, branches)), **more)
         return Team(self, git, self.registrar.put(RepoId(repo_id or f"id-{name}"), registration, expected=None))
 
     def execute(self, statement: Any, *parameters: object) -> None:
@@ -172,8 +171,6 @@ class Team:
 
     def change(self, **changes: Any) -> None:
         """Change the registration, as an owner does."""
-        from dataclasses import replace
-
         current = self.world.registry.get(self.repo_id)
         self.repository = self.world.registrar.put(
             self.repo_id, replace(current.registration, **changes), expected=current.revision

@@ -18,7 +18,15 @@ HOOK, HOOK_BEFORE = "hook-" + "a" * 32, "hook-" + "b" * 32
 ADMIN, ADMIN_BEFORE = "admin-" + "a" * 32, "admin-" + "b" * 32
 ETL, ETL_BEFORE, BI = "etl-" + "a" * 32, "etl-" + "b" * 32, "bi-é" + "ü" * 32
 KEYS = Keys(hook=(HOOK, HOOK_BEFORE), admin=(ADMIN, ADMIN_BEFORE), readers={"etl": (ETL, ETL_BEFORE), "bi": (BI,)})
-NAMES = {HOOK: "hook", HOOK_BEFORE: "hook", ADMIN: "admin", ADMIN_BEFORE: "admin", ETL: "etl", ETL_BEFORE: "etl", BI: "bi"}
+NAMES = {
+    HOOK: "hook",
+    HOOK_BEFORE: "hook",
+    ADMIN: "admin",
+    ADMIN_BEFORE: "admin",
+    ETL: "etl",
+    ETL_BEFORE: "etl",
+    BI: "bi",
+}
 MAY = {
     Role.HOOK: {HOOK, HOOK_BEFORE},
     Role.READER: {ADMIN, ADMIN_BEFORE, ETL, ETL_BEFORE, BI},

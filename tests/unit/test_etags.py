@@ -25,7 +25,8 @@ def test_held(held: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "held", [None, "", " ", '"6"', '"77"', '"07 "', '"7-gzip"', '"7-br"', '"a7"', '"1,7,2"', '"7', '"*"', "W/", '"-7"', '"٧"']
+    "held",
+    [None, "", " ", '"6"', '"77"', '"07 "', '"7-gzip"', '"7-br"', '"a7"', '"1,7,2"', '"7', '"*"', "W/", '"-7"', '"٧"'],
 )
 def test_not_held(held: str | None) -> None:
     assert negotiated(environ(held)).matching(SEVEN) is None or held == '"7'

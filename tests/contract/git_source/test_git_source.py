@@ -105,7 +105,7 @@ def test_the_head_is_the_one_of_now(
     assert source.head(repository, MAIN, soon) == second
 
 
-# -- Trees -------------------------------------------------------------------------------------------------------------
+# -- Trees -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_tree_lists_every_file_with_its_mode(
@@ -223,7 +223,7 @@ def test_a_commit_that_was_rewritten_and_collected_is_missing(
         source.tree(repository, gone, soon)
 
 
-# -- Blobs -------------------------------------------------------------------------------------------------------------
+# -- Blobs -----------------------------------------------------------------------------------------------------------
 
 
 def test_blobs_come_byte_by_byte_as_they_are(
@@ -290,7 +290,7 @@ def test_reading_can_be_given_up_after_the_first_blob(
     assert len(list(source.blobs(repository, commit, wanted, soon))) == 500
 
 
-# -- History -------------------------------------------------------------------------------------------------------------
+# -- History ---------------------------------------------------------------------------------------------------------
 
 
 def test_ancestors_are_the_commit_and_its_history(
@@ -330,7 +330,7 @@ def test_without_a_record_of_pushes_a_push_is_not_known(
     assert source.push(repository, 14, soon) is None
 
 
-# -- Trouble -------------------------------------------------------------------------------------------------------------
+# -- Trouble ---------------------------------------------------------------------------------------------------------
 
 
 @questions

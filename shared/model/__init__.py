@@ -1,0 +1,98 @@
+"""The nouns of Runtime Store: frozen, typed, and without behaviour beyond what follows from their own values.
+
+Times are aware UTC datetimes and end in `_at`. Tuples stand for ordered collections, so that everything here can be
+shared between threads. Everybody imports from here; the files are for reading: `repositories`, `git`, `judgement`,
+`syncs`, `reading`, `deliveries`.
+"""
+
+from shared.model.deliveries import Decision, Delivery, Event, Receipt
+from shared.model.git import RefUpdate, Tree, TreeEntry
+from shared.model.ids import (
+    ABSENT,
+    BlobId,
+    BranchName,
+    CommitId,
+    FilePath,
+    Generation,
+    JsonValue,
+    RepoId,
+    Ruleset,
+    SourceName,
+    SyncId,
+    TreeId,
+    is_branch_name,
+)
+from shared.model.judgement import Change, Document, Finding, Judgement, Report, RuntimeConfig, Severity, StoredId
+from shared.model.reading import BranchStatus, Condition, Item, Listing, Overview, Served
+from shared.model.repositories import Names, Registration, Repository, Validation
+from shared.model.syncs import (
+    Budget,
+    Claim,
+    Deadline,
+    DeferReason,
+    Deferred,
+    Failed,
+    Outcome,
+    Rejected,
+    Replaced,
+    Settled,
+    SweepSummary,
+    SyncRecord,
+    Trigger,
+    Unchanged,
+)
+
+__all__ = [
+    "ABSENT",
+    "BlobId",
+    "BranchName",
+    "BranchStatus",
+    "Budget",
+    "Change",
+    "Claim",
+    "CommitId",
+    "Condition",
+    "Deadline",
+    "Decision",
+    "DeferReason",
+    "Deferred",
+    "Delivery",
+    "Document",
+    "Event",
+    "Failed",
+    "FilePath",
+    "Finding",
+    "Generation",
+    "Item",
+    "JsonValue",
+    "Judgement",
+    "Listing",
+    "Names",
+    "Outcome",
+    "Overview",
+    "Receipt",
+    "RefUpdate",
+    "Registration",
+    "Rejected",
+    "Replaced",
+    "RepoId",
+    "Report",
+    "Repository",
+    "Ruleset",
+    "RuntimeConfig",
+    "Served",
+    "Settled",
+    "Severity",
+    "SourceName",
+    "StoredId",
+    "SweepSummary",
+    "SyncId",
+    "SyncRecord",
+    "Tree",
+    "TreeEntry",
+    "TreeId",
+    "Trigger",
+    "Unchanged",
+    "Validation",
+    "is_branch_name",
+]
