@@ -71,11 +71,13 @@ def _said(reading: Plain | _Unsayable) -> str:
 
 
 def _ambiguous(text: str, reading_1_1: Plain | _Unsayable, reading_1_2: Plain | _Unsayable) -> Refusal:
-    return Refusal(
-        "ambiguous-scalar",
-        f"{text if len(text) <= _TEXT_SHOWN else quoted(text)} is {_said(reading_1_1)} to YAML 1.1 (PyYAML), "
-        f"and {_said(reading_1_2)} to YAML 1.2: put it in quotes if it is text, else write it so that both agree.",
-    )
+    shown = text if len(text) <= _TEXT_SHOWN else quoted(text)
+    message = f"{shown} is {_said(reading_1_1)} to YAML 1.1 (PyYAML), and {_said(reading_1_2)} to YAML 1.2: "
+    readings = [one for one in (reading_1_1, reading_1_2) if isinstance(one, bool | int | float) and math.isfinite(one)]
+    advice = "put it in quotes"
+    if readings:
+        advice += f" if it is text, else write {' or '.join(json.dumps(reading) for reading in readings)}"
+    return Refusal("ambiguous-scalar", f"{message}{advice}.")
 
 
 def _words() -> Mapping[str, Plain | Refusal]:
@@ -104,23 +106,21 @@ def read_plain(text: str) -> Plain | Refusal:
 
 def _read_number(text: str) -> Plain | Refusal:
     if _NOT_FINITE.fullmatch(text):
-        return Refusal(
-            "not-finite", f"{text} is no number that JSON can say: leave it out, or put it in quotes if it is text."
-        )
+        message = f"{text} is no number that JSON can say: leave it out, or put it in quotes if it is text."
+        return Refusal("not-finite", message)
     reading_1_1, reading_1_2 = _read_1_1(text), _read_1_2(text)
     if type(reading_1_1) is not type(reading_1_2) or reading_1_1 != reading_1_2:
         return _ambiguous(text, reading_1_1, reading_1_2)
     if isinstance(reading_1_2, _Unsayable) or (isinstance(reading_1_2, int) and reading_1_2 not in _INT64):
-        return Refusal(
-            "number-too-large",
-            f"The number {quoted(text)[1:-1]} does not fit into 64 bits: put it in quotes if it is text.",
-        )
+        return _too_large(text)
     if isinstance(reading_1_2, float) and not math.isfinite(reading_1_2):
-        return Refusal(
-            "number-too-large",
-            f"The number {quoted(text)[1:-1]} is larger than any double: put it in quotes if it is text.",
-        )
+        return _too_large(text)
     return reading_1_2
+
+
+def _too_large(text: str) -> Refusal:
+    message = f"The number {quoted(text)[1:-1]} does not fit into 64 bits: put it in quotes if it is text."
+    return Refusal("number-too-large", message)
 
 
 def _read_1_2(text: str) -> Plain | _Unsayable:

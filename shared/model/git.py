@@ -27,7 +27,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class RefUpdate:
-    """One branch of one push: `old` is ABSENT for a new branch, `new` for a deleted one."""
+    """One branch of one push: `old` is ABSENT for a new branch, `new` for a deleted one; empty when not said."""
 
     branch: BranchName
     old: CommitId

@@ -160,8 +160,8 @@ class Pool:
     def write(
         self, statement: LiteralString, parameters: Mapping[str, Any], *, prepare: bool | None = None
     ) -> list[TupleRow]:
-        """Write: one statement, the rows it returned. Repeated once only after the server undid it itself. With `prepare`
-        False it is planned each time, for the values at hand."""
+        """Write: one statement, the rows it returned. Repeated once only after the server undid it itself. With
+        `prepare` False it is planned each time, for the values at hand."""
         return self._twice(lambda: self._run(statement, parameters, prepare=prepare))
 
     @contextmanager

@@ -59,7 +59,10 @@ class Call(Request):
         """The whole body. Raises `TooLarge`, unread when its length is announced."""
         if (self.content_length or 0) > limit:
             raise TooLarge(f"The body has {self.content_length} bytes; {limit} are allowed.")
-        body = self.stream.read(limit + 1)
+        body = b""
+        # One read may give less than there is; only an empty one, or an exception, is the end.
+        while len(body) <= limit and (part := self.stream.read(limit + 1 - len(body))):
+            body += part
         if len(body) > limit:
             raise TooLarge(f"The body has more than the {limit} bytes that are allowed.")
         return body

@@ -33,11 +33,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
-def down() -> Iterator[Pool]:
+def down() -> Pool:
     """A database that is not there."""
     pool = Pool("host=127.0.0.1")
     pool.close()
-    yield pool
+    return pool
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The adapters that the suite of `ports.GitSource` runs over. A new one is a context manager and a line in `ADAPTERS`."""
+"""What the suite of `ports.GitSource` runs over. A new adapter is a context manager, and a line in `ADAPTERS`."""
 
 import shutil
 from collections.abc import Callable, Iterator

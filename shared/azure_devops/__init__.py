@@ -1,0 +1,1 @@
+"""Azure DevOps: what its service hooks say."""

@@ -1,0 +1,147 @@
+"""All database adapters over one pool, and short words for what tests of them do again and again."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg.rows import TupleRow, dict_row
+
+from shared.model import (
+    BlobId,
+    BranchName,
+    Change,
+    Claim,
+    CommitId,
+    Decision,
+    Delivery,
+    Event,
+    FilePath,
+    Finding,
+    Judgement,
+    JsonValue,
+    RefUpdate,
+    Registration,
+    RepoId,
+    Report,
+    Repository,
+    Ruleset,
+    RuntimeConfig,
+    Settled,
+    Severity,
+    SourceName,
+    SyncId,
+    TreeId,
+    Trigger,
+)
+from shared.postgres.configs import PostgresConfigReader, PostgresConfigStore
+from shared.postgres.journal import PostgresJournal
+from shared.postgres.pool import Pool
+from shared.postgres.queue import PostgresQueue
+from shared.postgres.registry import PostgresRegistry
+from shared.postgres.sweeps import PostgresSweeps
+
+REPO = RepoId("orders")
+MAIN = BranchName("main")
+SOURCE = SourceName("https://git.example/orders")
+RULES = Ruleset("rules-1")
+BROKEN = Finding(FilePath("a.yaml"), "syntax", Severity.ERROR, "not YAML", line=3, column=7)
+
+
+def commit(number: int) -> CommitId:
+    return CommitId(f"{number:040x}")
+
+
+def config(path: str, value: JsonValue, *findings: Finding, blob: str | None = None) -> RuntimeConfig:
+    """A runtime config whose blob id follows from its value, unless given."""
+    text = json.dumps(value)
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return RuntimeConfig(FilePath(path), BlobId(blob or digest), text, findings)
+
+
+def judgement(number: int, *, ruleset: str = RULES, report: Report | None = None) -> Judgement:
+    return Judgement(commit(number), TreeId(f"{number:040x}"), Ruleset(ruleset), report or Report())
+
+
+def delivery(*updates: RefUpdate, **event: Any) -> Delivery:
+    return Delivery(uuid4(), Decision.REQUESTED, Event("git.push", updates=updates, **event))
+
+
+class Store:
+    """`sql` looks behind the adapters and moves what only time would move."""
+
+    def __init__(self, pool: Pool, conninfo: str) -> None:
+        self.pool = pool
+        self.conninfo = conninfo
+        self.registry = PostgresRegistry(pool)
+        self.queue = PostgresQueue(pool)
+        self.sweeps = PostgresSweeps(pool)
+        self.configs = PostgresConfigStore(pool)
+        self.reader = PostgresConfigReader(pool)
+        self.journal = PostgresJournal(pool)
+        self._commits = 0
+
+    def sql(self, statement: str, *parameters: object) -> list[TupleRow]:
+        with closing(psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None)) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def state(self, *tables: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Every row of the tables with its physical place, so that also a row rewritten with equal values shows."""
+        with closing(psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None)) as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            return {
+                table: cursor.execute(f"SELECT ctid, xmin, * FROM {table} ORDER BY 1".encode()).fetchall()
+                for table in tables or ("repositories", "branches", "runtime_configs", "syncs", "deliveries", "sources")
+            }
+
+    def register(self, repo_id: str = REPO, *branches: str, name: str | None = None, **more: Any) -> Repository:
+        """Registered, with the requests that this makes."""
+        names = tuple(map(BranchName, branches or (MAIN,)))
+        values = {"name": name or repo_id, "source": SOURCE, "branches": names, **more}
+        return self.registry.put(RepoId(repo_id), Registration(**values), expected=None)
+
+    def claim(self, branch: str = MAIN, repo_id: str = REPO, **more: Any) -> Claim:
+        """Claimed; a refusal fails the test."""
+        claim = self.queue.claim(RepoId(repo_id), BranchName(branch), SyncId(uuid4()), Trigger.WEBHOOK, **more)
+        assert isinstance(claim, Claim), claim
+        return claim
+
+    def due(self) -> Claim | None:
+        return self.queue.claim_due(SyncId(uuid4()))
+
+    def sync(
+        self,
+        files: Mapping[str, JsonValue] | None = None,
+        *,
+        branch: str = MAIN,
+        repo_id: str = REPO,
+        ruleset: str = RULES,
+    ) -> Settled:
+        """Claim the branch, and make it serve exactly `files` at a new commit."""
+        claim = self.claim(branch, repo_id)
+        wanted = [config(path, value) for path, value in (files or {}).items()]
+        stored = self.configs.stored(claim.repo_id, claim.branch)
+        gone = tuple(path for path in stored if path not in (files or {}))
+        self._commits += 1
+        verdict = judgement(self._commits, ruleset=ruleset)
+        return self.configs.replace(claim, verdict, Change(tuple(wanted), gone), serve=verdict.commit_id)
+
+    def branch(self, branch: str = MAIN, repo_id: str = REPO) -> Mapping[str, Any]:
+        """The branch's row."""
+        rows = [row for row in self.state("branches")["branches"] if (row["repo_id"], row["branch"]) == (repo_id, branch)]
+        assert rows, f"no branch {branch}"
+        return rows[0]
+
+    def rows(self, branch: str = MAIN, repo_id: str = REPO) -> Mapping[str, Mapping[str, Any]]:
+        """The branch's configs by path, as they are in the table."""
+        rows = self.state("runtime_configs")["runtime_configs"]
+        return {row["filepath"]: row for row in rows if (row["repo_id"], row["branch"]) == (repo_id, branch)}
+
+    def served(self, branch: str = MAIN, repo_id: str = REPO) -> Mapping[str, JsonValue] | None:
+        """What readers get, parsed."""
+        listing = self.reader.listing(RepoId(repo_id), BranchName(branch))
+        return None if listing is None else {item.filepath: json.loads(item.config) for item in listing.items}
