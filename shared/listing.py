@@ -68,7 +68,9 @@ def _tree_id(entries: tuple[TreeEntry, ...]) -> str:
     folders: dict[bytes, list[tuple[bytes, bytes]]] = {b"": []}
     modes: dict[str, bytes] = {}
     for path, entry in zip(paths, entries, strict=True) if entries else ():
-        folder, _, name = path.rpartition(b"/")
+        folder, slash, name = path.rpartition(b"/")
+        if slash and not folder:
+            raise ValueError("a path begins with /")  # Else it would count as the path without it.
         mode = modes.get(entry.mode) or modes.setdefault(entry.mode, entry.mode.encode() + b" ")
         content = folders.get(folder)
         if content is None:
@@ -104,8 +106,8 @@ def _hash_folders(folders: dict[bytes, list[tuple[bytes, bytes]]]) -> str:
 def select(tree: Tree, root: str, pattern: str, limits: ListingLimits, max_bytes: int) -> Selection:
     """The regular files below `root` whose name matches `pattern`, case-sensitively.
 
-    `max_bytes` is what one file may have. Files with an error are left out, since they must not be fetched; all are when
-    there are too many.
+    `max_bytes` is what one file may have. Files with an error are left out, since they must not be fetched; when there
+    are too many files, all are.
     """
     chosen: dict[FilePath, TreeEntry] = {}
     findings: list[Finding] = []

@@ -162,8 +162,8 @@ class Queue(Protocol):
         """The source answered: forget its failures and make its waiting branches due."""
         ...
 
-    def status(self, repo_id: RepoId) -> Sequence[BranchStatus]:
-        """Every branch that was ever requested, by name."""
+    def status(self, repo_id: RepoId | None = None) -> Sequence[BranchStatus]:
+        """Every branch that was ever requested, by repository and name: of one repository, or of all."""
         ...
 
 

@@ -10,8 +10,8 @@ from shared.errors import InvalidRequest, NameTaken
 from shared.model import BranchName, Event, Registration, RepoId, Repository, SourceName, is_branch_name
 from shared.ports import Registry
 
-_SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
-_GUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _NOT_A_SLUG = re.compile(r"[^A-Za-z0-9._-]+")
 _MOST_BRANCHES = 100
 
@@ -54,7 +54,8 @@ class Registrar:
         known = self._registry.find(event.repo_id)
         if known is not None:
             return known if known.repo_id == event.repo_id else None
-        if self._organisation is not None and event.organisation != self._organisation:
+        # Azure DevOps tells organisations apart without regard to case.
+        if self._organisation is not None and (event.organisation or "").lower() != self._organisation.lower():
             return None
         return self._register(event, event.repo_id, event.repository or "", event.project or "")
 
@@ -76,7 +77,7 @@ class Registrar:
         return None
 
     def _valid(self, registration: Registration) -> Registration:
-        if not _SLUG.match(registration.name) or _GUID.match(registration.name):
+        if not _SLUG.fullmatch(registration.name) or _GUID.fullmatch(registration.name):
             raise InvalidRequest(
                 f"{registration.name!r} cannot be a repository's name.",
                 field="name",
@@ -102,13 +103,13 @@ class Registrar:
 
 
 def _valid_id(repo_id: RepoId) -> RepoId:
-    if not _SLUG.match(repo_id):
+    if not _SLUG.fullmatch(repo_id):
         raise InvalidRequest(
             f"{repo_id!r} cannot be a repository's id.",
             field="repo_id",
             hint="Use the GUID of Azure DevOps, or letters, digits, dot, dash and underscore.",
         )
-    return RepoId(repo_id.lower()) if _GUID.match(repo_id) else repo_id
+    return RepoId(repo_id.lower()) if _GUID.fullmatch(repo_id) else repo_id
 
 
 def _valid_root(root: str) -> str:

@@ -1,7 +1,7 @@
 """A service hook's payload -> `model.Event`.
 
-Invariant: `decode` never raises, whatever the bytes are. Azure DevOps puts a subscription on probation, where pushes are
-lost, for every answer that is not a success; and nothing in a payload is believed anyway, since nothing in it is signed.
+Invariant: `decode` never raises, whatever the bytes are. Azure DevOps puts a subscription on probation, where pushes
+are lost, for every answer that is not a success; and nothing in a payload is believed, since nothing in it is signed.
 The shape is that of the `git.push` event: https://learn.microsoft.com/azure/devops/service-hooks/events#git.push
 """
 
@@ -35,7 +35,7 @@ _LARGEST = 2**63 - 1
 
 
 def decode(body: bytes) -> Event:
-    """Read a payload; what it does not say, or says in an unknown way, is None. Costs time in proportion to the body."""
+    """Read a payload; what it does not say, or says in an unknown way, is None. Takes time linear in the body."""
     try:
         # A letter that is not UTF-8, in somebody's name say, is no reason to lose a push.
         payload = json.loads(body.decode("utf-8-sig", "replace"), parse_int=_integer)

@@ -14,7 +14,9 @@ class Ending(NamedTuple):
 
 
 DONE = Ending(0, "done; for `sync`: the head is served")
-FINDINGS = Ending(1, "findings reject it; for `sync`: the head is not served, what was served still is", (Kind.REJECTED,))
+FINDINGS = Ending(
+    1, "findings reject it; for `sync`: the head is not served, what was served still is", (Kind.REJECTED,)
+)
 MISUSE = Ending(2, "the command line cannot be used as it is", (Kind.INVALID_REQUEST, Kind.TOO_LARGE))
 NOT_FOUND = Ending(
     3, "no such repository, branch or config", (Kind.REPOSITORY_NOT_FOUND, Kind.BRANCH_NOT_FOUND, Kind.CONFIG_NOT_FOUND)
@@ -26,7 +28,9 @@ CONFLICT = Ending(
 )
 SOURCE_FAILED = Ending(5, "Git did not answer as it should: try again", (Kind.SOURCE_FAILED,))
 REFUSED = Ending(
-    6, "credentials or rights are missing: somebody must act", (Kind.SOURCE_REFUSED, Kind.UNAUTHENTICATED, Kind.FORBIDDEN)
+    6,
+    "credentials or rights are missing: somebody must act",
+    (Kind.SOURCE_REFUSED, Kind.UNAUTHENTICATED, Kind.FORBIDDEN),
 )
 THROTTLED = Ending(7, "Git is asked too often: try again later", (Kind.SOURCE_THROTTLED,))
 UNAVAILABLE = Ending(8, "the database or the Key Vault is down, or the database wants `migrate`", (Kind.UNAVAILABLE,))

@@ -62,8 +62,8 @@ class _File(NamedTuple):
 def validate(paths: Sequence[str], pattern: str, validation: str, as_json: bool) -> int:
     """Judge runtime configs as a push would be judged.
 
-    A PATH is a file, which is judged whatever it is called, a folder, of which the files that match are judged, or - for
-    stdin. Needs neither settings nor a database.
+    A PATH is a file, which is judged whatever it is called, a folder, of which the files that match the pattern are
+    judged, or - for stdin. Needs neither settings nor a database.
     """
     from shared.rules import Rules
     from shared.web.representations import of_report
@@ -77,20 +77,20 @@ def validate(paths: Sequence[str], pattern: str, validation: str, as_json: bool)
             show(f"Judging {count} files: {file.path}")
             _, found = rules.judge(file.path, file.blob_id, file.data, Validation(validation))
             findings.extend(found)
-    report = rules.report(findings)
+    report = of_report(rules.report(findings))
     if as_json:
-        say_json({"files": count, **of_report(report)})
+        say_json({"files": count, **report})
     else:
         say_report(report)
-        note(_summary(count, findings, rejects=report.rejects))
-    return exit_codes.FINDINGS.code if report.rejects else exit_codes.DONE.code
+        note(_summary(count, report["count"], rejects=report["rejects"]))
+    return exit_codes.FINDINGS.code if report["rejects"] else exit_codes.DONE.code
 
 
-def _summary(count: int, findings: Sequence[Finding], *, rejects: bool) -> str:
+def _summary(count: int, findings: int, *, rejects: bool) -> str:
     if not count:
         return "No file matches; nothing was judged."
     verdict = "a push of this would be rejected" if rejects else "a push of this would be served"
-    return f"{_counted(count, 'file')}, {_counted(len(findings), 'finding')}: {verdict}."
+    return f"{_counted(count, 'file')}, {_counted(findings, 'finding')}: {verdict}."
 
 
 def _counted(count: int, noun: str) -> str:

@@ -19,7 +19,8 @@ def show(level: int) -> None:
     """Log to stderr from this level on; the first call decides, and only a lower level changes it later."""
     root = logging.getLogger()
     for handler in root.handlers:
-        if isinstance(handler.formatter, Lines):
+        if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, Lines):
+            handler.setStream(sys.stderr)
             handler.setLevel(min(level, handler.level))
             return
     handler = logging.StreamHandler(sys.stderr)

@@ -5,7 +5,7 @@ Files and messages come from other people's repositories: what a terminal would 
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import click
 
 from shared.cli import logs
-from shared.model import Finding, Report
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -69,21 +68,22 @@ def short(commit: str | None) -> str:
     return commit[:8] if commit else "-"
 
 
-def local_time(moment: datetime | None) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+def local_time(instant: str) -> str:
+    return datetime.fromisoformat(instant).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def say_report(report: Report, indent: str = "") -> None:
-    for finding in report.findings:
-        say(indent + of_finding(finding))
-    if report.omitted:
-        say(f"{indent}... and {report.omitted} more")
+def say_report(report: Mapping[str, Any], indent: str = "") -> None:
+    """A report as the HTTP API has it, one finding a line."""
+    for finding in report["findings"]:
+        say(indent + _of_finding(finding))
+    if report["omitted"]:
+        say(f"{indent}... and {report['omitted']} more")
 
 
-def of_finding(finding: Finding) -> str:
+def _of_finding(finding: Mapping[str, Any]) -> str:
     """As compilers write it, so that editors and terminals make it a link."""
-    place = ":".join(str(part) for part in (finding.path, finding.line, finding.column) if part not in (None, ""))
-    return f"{place + ': ' if place else ''}{finding.severity}: {finding.message} [{finding.rule}]"
+    place = ":".join(str(finding[part]) for part in ("path", "line", "column") if finding[part] not in (None, ""))
+    return f"{place + ': ' if place else ''}{finding['severity']}: {finding['message']} [{finding['rule']}]"
 
 
 def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -91,13 +91,17 @@ def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = max((sum(map(len, row)) for row in rows), default=0) + 100
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*map(printable, row))
-    console.print(table)
+    console = Console(markup=False, highlight=False, emoji=False)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = sum(max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True))
+    with console.capture() as text:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 @contextmanager

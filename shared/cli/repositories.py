@@ -163,30 +163,28 @@ def status(repository: str | None, as_json: bool) -> None:
 
     Of every branch, or of those of one REPOSITORY, then with the findings that say why not.
     """
-    from shared.web.representations import redacted
-
     with opened() as app:
         found = [find(app, repository)] if repository else list(app.registry.list())
-        statuses = {one.repo_id: app.queue.status(one.repo_id) for one in found}
-        shown = [_representation(app, one, findings=repository is not None) for one in found] if as_json else []
+        shown = [_representation(app, one, findings=repository is not None) for one in found]
     if as_json:
         say_json(shown[0] if repository else shown)
         return
-    rows = [
-        (one.name, branch.branch, branch.condition, short(branch.commit_id), str(branch.configs))
-        + (local_time(branch.since), redacted(branch.message))
-        for one in found
-        for branch in statuses[one.repo_id]
-    ]
-    if not rows:
+    branches = [(one["name"], branch) for one in shown for branch in one["status"]]
+    if not branches:
         note("Nothing is registered, or nothing was synced yet.")
         return
-    say_table(("REPOSITORY", "BRANCH", "CONDITION", "SERVED", "CONFIGS", "SINCE", "MESSAGE"), rows)
-    for one in found if repository else ():
-        for branch in statuses[one.repo_id]:
-            if branch.report.findings:
-                say(f"\n{branch.branch} at {short(branch.judged_commit)}:")
-                say_report(branch.report, "  ")
+    columns = ("REPOSITORY", "BRANCH", "CONDITION", "SERVED", "CONFIGS", "SINCE", "MESSAGE")
+    say_table(columns, [_branch_row(name, branch) for name, branch in branches])
+    for _, branch in branches:
+        if branch["report"].get("findings"):
+            say(f"\n{branch['branch']} at {short(branch['judged_commit'])}:")
+            say_report(branch["report"], "  ")
+
+
+def _branch_row(name: str, branch: Mapping[str, Any]) -> tuple[str, ...]:
+    since = local_time(branch["since"])
+    told = (branch["condition"], short(branch["commit_id"]), str(branch["configs"]), since, branch["message"])
+    return (name, branch["branch"], *told)
 
 
 def _representation(app: "App", repository: Repository, *, findings: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -71,7 +71,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise InvalidRequest(
             f"Port {port} of {host} {reason}.",
             field="port",
-            hint="Stop the program that has it, or choose another --port." if in_use else "Choose another --host or --port.",
+            hint="Stop the program that has it, or choose another --port."
+            if in_use
+            else "Choose another --host or --port.",
         ) from error
     return listener
 
@@ -85,13 +87,14 @@ def run(app: "App", listener: socket.socket, *, threads: int = 8, timer: bool = 
     """Serve until a signal comes; answers that are being made are still given, as far as they take seconds only."""
     from waitress.server import create_server
 
-    server = create_server(app.wsgi, sockets=[listener], threads=threads, ident=None)
+    server: Any = create_server(app.wsgi, sockets=[listener], threads=threads, ident=None)
     with sweeping(app.sweep) if timer else nullcontext():
         server.run()
         server.accepting = False
         give_up_at = time.monotonic() + _STOP_SECONDS
         while time.monotonic() < give_up_at and any(one.total_outbufs_len for one in server.active_channels.values()):
             server.asyncore.loop(timeout=0.05, map=server._map, count=1)
+        server.asyncore.close_all(server._map)
 
 
 @contextmanager
@@ -114,7 +117,8 @@ def sweeping(sweep: Callable[[], object], every: float = SWEEP_SECONDS) -> Itera
         yield
     finally:
         stopping.set()
-        thread.join(_STOP_SECONDS)
+        # One that takes longer ends when its connections are closed; what it was at stays requested.
+        thread.join(1)
 
 
 @contextmanager

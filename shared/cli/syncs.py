@@ -1,7 +1,8 @@
 """Syncs by hand: one repository, or whatever is due."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,23 +16,16 @@ from shared.model import (
     Budget,
     CommitId,
     Deadline,
-    Deferred,
-    Failed,
     Outcome,
-    Rejected,
-    Replaced,
     Repository,
     Trigger,
-    Unchanged,
 )
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
 
 
-@click.command(
-    epilog="\b\nExamples:\n  runtime-store sync orders\n  runtime-store sync orders release/1.0 --dry-run"
-)
+@click.command(epilog="\b\nExamples:\n  runtime-store sync orders\n  runtime-store sync orders release/1.0 --dry-run")
 @click.argument("repository", metavar="REPOSITORY")
 @click.argument("branch", required=False)
 @click.option("--deep", is_flag=True, help="Compare what is stored byte by byte, and mend what was altered.")
@@ -72,12 +66,12 @@ def sync(
             for name in _chosen(found, branch):
                 show(f"{'Judging' if dry_run else 'Syncing'} {found.name} {name}")
                 outcomes[name] = _synced(app, found, name, budget, wanted, deep=deep, dry_run=dry_run)
+    told = [{"branch": name, **of_outcome(outcome)} for name, outcome in outcomes.items()]
     if as_json:
-        told = [{"branch": name, **of_outcome(outcome)} for name, outcome in outcomes.items()]
-        say_json({"repo_id": found.repo_id, "dry_run": dry_run, "branches": told})
+        say_json({"repo_id": found.repo_id, "branches": told})
     else:
-        for name, outcome in outcomes.items():
-            _say_outcome(f"{found.name} {name}", outcome, dry_run=dry_run)
+        for one in told:
+            _say_outcome(f"{found.name} {one['branch']}", one, dry_run=dry_run)
     return exit_codes.of_outcomes(outcomes.values())
 
 
@@ -124,28 +118,24 @@ def _commit(text: str | None, branch: str | None) -> CommitId | None:
     return CommitId(text.lower())
 
 
-def _say_outcome(subject: str, outcome: Outcome, *, dry_run: bool) -> None:
-    match outcome:
-        case Replaced(commit, _, written, removed, report):
-            does = "would be served" if dry_run else "is served"
-            say(f"{subject}: {_head(commit)} {does}: {written} written, {removed} removed.")
-            say_report(report, "  ")
-        case Unchanged(commit, _, report):
-            say(f"{subject}: {_head(commit)} is served, and nothing had to change.")
-            say_report(report, "  ")
-        case Rejected(commit, report):
-            say(f"{subject}: {_head(commit)} {'would be' if dry_run else 'is'} rejected; what is served stays.")
-            say_report(report, "  ")
-        case Deferred(_, message):
-            say(f"{subject}: not now. {message}")
-        case Failed(error):
-            from shared.web.representations import redacted
-
-            say(redacted(f"{subject}: failed. {error.message}" + (f"\n  {error.hint}" if error.hint else "")))
-
-
-def _head(commit: CommitId) -> str:
-    return "the absence of the branch" if commit == ABSENT else short(commit)
+def _say_outcome(subject: str, told: Mapping[str, Any], *, dry_run: bool) -> None:
+    """An outcome as the HTTP API has it, in words."""
+    commit = told.get("commit_id")
+    head = "the absence of the branch" if commit == ABSENT else short(commit)
+    match told["outcome"]:
+        case "Replaced":
+            counts = f"{told['written']} written, {told['removed']} removed"
+            say(f"{subject}: {head} {'would be' if dry_run else 'is'} served: {counts}.")
+        case "Unchanged":
+            say(f"{subject}: {head} is served, and nothing {'would have' if dry_run else 'had'} to change.")
+        case "Rejected":
+            say(f"{subject}: {head} {'would be' if dry_run else 'is'} rejected; what is served stays.")
+        case "Deferred":
+            say(f"{subject}: not now. {told['message']}")
+        case _:
+            say(f"{subject}: failed. {told['message']}" + (f"\n  {told['hint']}" if "hint" in told else ""))
+    if "report" in told:
+        say_report(told["report"], "  ")
 
 
 @click.command(epilog="\b\nExample:\n  runtime-store reconcile --seconds 60")
@@ -172,7 +162,8 @@ def reconcile(seconds: float | None, as_json: bool) -> int:
         say("Another sweep is at it; nothing was done.")
     else:
         failed = f" ({summary.heads_failed} not readable)" if summary.heads_failed else ""
-        say(f"Heads of {summary.heads_checked + summary.heads_failed} repositories looked at{failed}, {summary.moved} moved.")
+        looked_at = summary.heads_checked + summary.heads_failed
+        say(f"Heads of {looked_at} repositories looked at{failed}, {summary.moved} moved.")
         synced = ", ".join(f"{count} {name}" for name, count in sorted(summary.outcomes.items()))
         say(f"Syncs: {synced or 'none was due'}.")
         if not summary.is_complete:

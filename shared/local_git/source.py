@@ -205,7 +205,7 @@ def _git_dir(source: str) -> str:
 
 
 def _checked(commit: CommitId) -> CommitId:
-    if not _OBJECT_ID.fullmatch(commit) or commit == ABSENT:
+    if not _OBJECT_ID.fullmatch(commit):
         raise CommitMissing(f"{commit[:60]!r} is not the id of a commit")
     return commit
 

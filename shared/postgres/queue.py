@@ -118,7 +118,7 @@ class PostgresQueue:
     def resume_source(self, source: SourceName) -> None:
         self._pool.write(self._sql["resume_source"], {"source": source})
 
-    def status(self, repo_id: RepoId) -> Sequence[BranchStatus]:
+    def status(self, repo_id: RepoId | None = None) -> Sequence[BranchStatus]:
         return [_status(row) for row in self._pool.rows(self._sql["status"], {"repo_id": repo_id})]
 
 

@@ -65,6 +65,8 @@ class Call(Request):
             body += part
         if len(body) > limit:
             raise TooLarge(f"The body has more than the {limit} bytes that are allowed.")
+        if len(body) < (self.content_length or 0):
+            raise InvalidRequest("The body broke off.", field="body")
         return body
 
     def json_object(self, limit: int) -> dict[str, JsonValue]:

@@ -69,6 +69,9 @@ def answer(call: Call, error: Exception) -> Reply:
         response.headers.update(error.headers)
         return response
     if isinstance(error, RuntimeStoreError) and error.kind is not Kind.INTERNAL:
+        if PROBLEMS[error.kind].status >= 500:
+            told = {"kind": error.kind, "detail": redacted(error.message), "correlation_id": call.correlation_id}
+            _log.warning("A request could not be served", extra=told)
         return of_error(call, error, {})
     if isinstance(error, NotFound):
         detail = f"Nothing is at {call.path!r}; /openapi.json lists the routes."

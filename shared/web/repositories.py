@@ -1,7 +1,9 @@
 """Registered repositories: what is true of them, changing them, and syncs by hand."""
 
 import re
+from collections import defaultdict
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +16,7 @@ from shared.errors import (
 )
 from shared.model import (
     BranchName,
+    BranchStatus,
     Budget,
     CommitId,
     Deadline,
@@ -50,9 +53,11 @@ class Repositories:
 
     def list(self, call: Call) -> Reply:
         """All repositories with the conditions of their branches, without findings."""
-        status = self._services.queue.status
+        branches: dict[RepoId, list[BranchStatus]] = defaultdict(list)
+        for status in self._services.queue.status():
+            branches[status.repo_id].append(status)
         found = self._services.registry.list()
-        return respond([representations.of_repository(one, status(one.repo_id), findings=False) for one in found])
+        return respond([representations.of_repository(one, branches[one.repo_id], findings=False) for one in found])
 
     def get(self, call: Call, alias: str) -> Reply:
         return self._shown(self._found(alias))
@@ -97,28 +102,21 @@ class Repositories:
         if commit and len(branches) != 1:
             raise InvalidRequest("With a commit goes the one branch it is on.", field="branch")
         budget = Budget(Deadline.after(self._limits.sync_duration))
-        outcomes = {
-            branch: self._synced(repository.repo_id, branch, budget, commit, deep=deep, dry_run=dry_run)
-            for branch in branches
-        }
-        return _of_outcomes(call, repository, outcomes)
+        repo_id, sync = repository.repo_id, self._services.sync
+        if dry_run:
+            return _of_outcomes(call, repository, {one: sync.judge(repo_id, one, budget.deadline) for one in branches})
+        if commit and not deep and (known := sync.covers(repo_id, branches[0], commit, budget.deadline)):
+            return _of_outcomes(call, repository, {branches[0]: known})
+        # Requested before the first is synced: whatever becomes of this call, the timer goes on with it.
+        self._services.queue.ask(repo_id, branches, deep=deep)
+        run = partial(sync.run, repo_id, budget=budget, trigger=Trigger.MANUAL, probe=True)
+        return _of_outcomes(call, repository, {one: run(branch=one) for one in branches})
 
     def reconcile(self, call: Call) -> Reply:
         """Sync what is due, for some seconds; 202 when another sweep is at it already."""
         duration = call.number("seconds", default=LONGEST_SLICE, largest=LONGEST_SLICE)
         summary = self._services.reconcile.sweep("http", timedelta(seconds=duration))
         return respond(representations.of_sweep(summary), 200 if summary.started else 202)
-
-    def _synced(
-        self, repo_id: RepoId, branch: BranchName, budget: Budget, commit: CommitId | None, *, deep: bool, dry_run: bool
-    ) -> Outcome:
-        sync = self._services.sync
-        if dry_run:
-            return sync.judge(repo_id, branch, budget.deadline)
-        if commit and not deep and (known := sync.covers(repo_id, branch, commit, budget.deadline)):
-            return known
-        self._services.queue.ask(repo_id, [branch], deep=deep)
-        return sync.run(repo_id, branch, budget, Trigger.MANUAL, probe=True)
 
     def _chosen(self, call: Call, repository: Repository) -> tuple[BranchName, ...]:
         named = repository.registration.branches

@@ -17,6 +17,7 @@ import pytest
 from azure.functions.http import HttpResponseConverter
 from azure.functions.timer import TimerRequest
 from support.git import GitRepository, environment
+from support.postgres import Server
 from support.world import workflow
 
 import function_app
@@ -429,9 +430,19 @@ def test_a_push_is_read_back(start: Callable[[Any], None], settings: dict[str, s
     assert (head.status, head.headers["content-length"], head.body) == (200, str(len(one.body)), b"")
     same = read("release/1.0/etl/grüße%20runtime.yaml", **{"if-none-match": one.headers["etag"]})
     assert (same.status, same.body, same.headers["etag"]) == (304, b"", one.headers["etag"])
-    packed = read("release/1.0", **{"accept-encoding": "gzip"})
-    assert [entry["filepath"] for entry in json.loads(gzip.decompress(packed.body))] == ["etl/grüße runtime.yaml"]
     assert read("release/1.0/missing").status == 404
+
+
+def test_a_compressed_list_is_not_touched(
+    start: Callable[[Any], None], settings: dict[str, str], team: GitRepository
+) -> None:
+    start(settings)
+    paths = [f"{number:02}-runtime.yaml" for number in range(20)]
+    team.commit({path: workflow(number) for number, path in enumerate(paths)})
+    push(team, "main")
+    packed = read("main", **{"accept-encoding": "gzip"})
+    assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "Accept-Encoding")
+    assert [entry["filepath"] for entry in json.loads(gzip.decompress(packed.body))] == paths
 
 
 def test_a_push_without_the_secret_is_refused(
@@ -442,22 +453,23 @@ def test_a_push_without_the_secret_is_refused(
     assert call("config_api", "/runtimes/configs/main").status == 401
 
 
-def test_the_timer_brings_what_no_delivery_announced(
+def test_the_timer_brings_what_was_not_pushed_since_it_was_registered(
     start: Callable[[Any], None], settings: dict[str, str], team: GitRepository
 ) -> None:
     start(settings)
-    team.commit({"a-runtime.yaml": workflow(1)}, branch="release/1.0")
-    push(team, "release/1.0")
-    team.commit({"b-runtime.yaml": workflow(2)})
-    assert read("main").status == 404
+    team.commit({"a-runtime.yaml": workflow(1)})
+    registration = json.dumps({"name": "configs", "source": str(team.path)}).encode()
+    admin = {"authorization": f"Bearer {ADMIN}", "content-type": "application/json", "if-none-match": "*"}
+    assert call("config_api", f"/repositories/{REPO_ID}", "PUT", admin, registration).status == 201
+    assert read("main/a-runtime.yaml").status == 404
     functions()["reconcile"].get_user_function()(timer=TimerRequest())
-    assert json.loads(read("main/b-runtime.yaml").body) == json.loads(workflow(2))
+    assert json.loads(read("main/a-runtime.yaml").body) == json.loads(workflow(1))
 
 
 def test_a_delivery_that_cannot_be_recorded_is_asked_for_again(
-    start: Callable[[Any], None], settings: dict[str, str], team: GitRepository
+    start: Callable[[Any], None], settings: dict[str, str], team: GitRepository, postgres_server: Server
 ) -> None:
-    start({**settings, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none?connect_timeout=1"})
+    start({**settings, "DATABASE_URL": postgres_server.database("postgres")})  # nobody migrated that one
     told = push(team, "main")
     assert told.status == 503
     assert int(told.headers["retry-after"]) > 0

@@ -202,7 +202,7 @@ class TestAutomaticRegistration:
         )
         assert registrar.announced(self.event(organisation="https://dev.azure.com/theirs")) is None
         assert registrar.announced(self.event()) is None
-        assert registrar.announced(self.event(organisation=ours)) is not None
+        assert registrar.announced(self.event(organisation="https://dev.azure.com/Ours")) is not None
 
     def test_without_a_template_nothing_registers_itself(self, world: World) -> None:
         registrar = Registrar(world.registry, branches=[BranchName("main")])

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from support.postgres import Server
 from support.web import (
     ADMIN_KEY,
     DOCUMENT,
@@ -32,11 +33,13 @@ from shared.web.app import App
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.fixture
-def down() -> Pool:
-    """A database that is not there."""
-    pool = Pool("host=127.0.0.1")
-    pool.close()
+@pytest.fixture(scope="module")
+def down(postgres_server: Server) -> Pool:
+    """A database that was there."""
+    with postgres_server.clone() as conninfo:
+        pool = Pool(conninfo)
+        Store(pool)
+        pool.close()
     return pool
 
 
@@ -89,7 +92,7 @@ def test_health_without_a_database_is_unavailable(app: App) -> None:
         "/runtimes//main",
         "/repositories//syncs",
         "/livez%00",
-        "//livez",
+        "/livez//x",
         "/livez/x",
     ],
 )

@@ -326,6 +326,17 @@ def test_a_sync_by_hand_is_a_request_that_survives_it(api: Api, store: Store, en
     assert store.queue.status(GUID)[0].requested == before + 1
 
 
+def test_all_branches_are_requested_before_the_first_is_synced(api: Api, store: Store, ends: Ends) -> None:
+    names = (BranchName("main"), BranchName("acc"))
+    store.register(registration=replace(TEAM, branches=names))
+    before = {status.branch: status.requested for status in store.queue.status(GUID)}
+    ends.outcomes = {}  # the first sync breaks
+    assert api.post("/repositories/team/sync").status_code == 500
+    assert {
+        status.branch: status.requested - before[status.branch] for status in store.queue.status(GUID)
+    } == dict.fromkeys(names, 1)
+
+
 def test_a_dry_run_changes_nothing(api: Api, store: Store, ends: Ends) -> None:
     store.register()
     before = store.queue.status(GUID)

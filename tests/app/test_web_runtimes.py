@@ -411,10 +411,11 @@ def test_reading_needs_a_key_unless_everybody_may(store: Store) -> None:
     assert response.headers["Cache-Control"] == "no-cache"
 
 
-def test_without_its_database_it_is_unavailable_for_now() -> None:
-    closed = Pool("host=127.0.0.1")
-    closed.close()
-    response = Api(app_over(closed)).get("/runtimes/team/main")
+def test_without_its_database_it_is_unavailable_for_now(database: str) -> None:
+    pool = Pool(database)
+    Store(pool)
+    pool.close()
+    response = Api(app_over(pool)).get("/runtimes/team/main")
     assert (response.status_code, response.json["kind"]) == (503, "unavailable")
     assert int(response.headers["Retry-After"]) >= 1
 

@@ -1,12 +1,13 @@
-from datetime import UTC, datetime
-from uuid import uuid4
-from shared.model import *
-from shared.postgres.registry import PostgresRegistry
-from shared.postgres.queue import PostgresQueue
-from shared.postgres.sweeps import PostgresSweeps
-from shared.postgres.configs import PostgresConfigStore, PostgresConfigReader
-from shared.postgres.journal import PostgresJournal
 from datetime import timedelta
+from uuid import uuid4
+
+from shared.model import *
+from shared.postgres.configs import PostgresConfigReader, PostgresConfigStore
+from shared.postgres.journal import PostgresJournal
+from shared.postgres.queue import PostgresQueue
+from shared.postgres.registry import PostgresRegistry
+from shared.postgres.sweeps import PostgresSweeps
+
 
 def test_all(pool):
     reg=PostgresRegistry(pool); q=PostgresQueue(pool); st=PostgresConfigStore(pool); rd=PostgresConfigReader(pool); j=PostgresJournal(pool); sw=PostgresSweeps(pool)
@@ -31,7 +32,7 @@ def test_all(pool):
     print(reg.names())
     c2=q.claim_due(uuid4()); assert c2.branch=="release/1.0"
     q.settle(c2, Failed(Exception.__new__(__import__("shared.errors").errors.SourceFailed)) if 0 else Deferred(DeferReason.BUDGET,"x"))
-    c2=q.claim_due(uuid4()); 
+    c2=q.claim_due(uuid4())
     from shared.errors import SourceFailed
     q.settle(c2, Failed(SourceFailed("nope")))
     assert q.claim_due(uuid4()) is None

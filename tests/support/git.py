@@ -94,8 +94,8 @@ class GitRepository:
     def head(self, branch: str) -> CommitId:
         """The branch's commit; `ABSENT` when there is no such branch."""
         ref = f"refs/heads/{branch}"
-        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", ref).splitlines()
-        heads = dict(line.rsplit(" ", 1) for line in lines)
+        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", ref).split("\n")
+        heads = dict(line.rsplit(" ", 1) for line in lines if line)
         return CommitId(heads.get(ref, ABSENT))
 
     def set_head(self, branch: str, commit: str) -> None:

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from typing import Any
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -21,8 +24,8 @@ from shared.model import (
     Event,
     FilePath,
     Finding,
-    Judgement,
     JsonValue,
+    Judgement,
     RefUpdate,
     Registration,
     RepoId,
@@ -44,6 +47,9 @@ from shared.postgres.queue import PostgresQueue
 from shared.postgres.registry import PostgresRegistry
 from shared.postgres.sweeps import PostgresSweeps
 
+_T = TypeVar("_T")
+PATIENCE = 20.0
+"""Seconds after which what should have happened by now will not."""
 REPO = RepoId("orders")
 MAIN = BranchName("main")
 SOURCE = SourceName("https://git.example/orders")
@@ -70,6 +76,32 @@ def delivery(*updates: RefUpdate, **event: Any) -> Delivery:
     return Delivery(uuid4(), Decision.REQUESTED, Event("git.push", updates=updates, **event))
 
 
+def started(work: Callable[[], _T]) -> Future[_T]:
+    """What it will return or raise; it runs already, in a thread of its own."""
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def at_once(*work: Callable[[], _T]) -> list[_T | BaseException]:
+    """What each returned or raised, all started at the same moment."""
+    barrier = threading.Barrier(len(work))
+
+    def after_the_others(one: Callable[[], _T]) -> _T:
+        barrier.wait()
+        return one()
+
+    futures = [started(lambda one=one: after_the_others(one)) for one in work]  # type: ignore[misc]
+    return [future.exception(PATIENCE) or future.result() for future in futures]
+
+
 class Store:
     """`sql` looks behind the adapters and moves what only time would move."""
 
@@ -88,6 +120,27 @@ class Store:
         with closing(psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None)) as connection:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def transaction(self) -> Iterator[Callable[..., list[TupleRow]]]:
+        """A person's open transaction: what it locks, others wait for until the block ends."""
+        with psycopg.connect(self.conninfo, prepare_threshold=None) as connection:
+
+            def execute(statement: str, *parameters: object) -> list[TupleRow]:
+                cursor = connection.execute(statement.encode(), parameters)
+                return cursor.fetchall() if cursor.description else []
+
+            yield execute
+
+    def wait_for_lock(self, waiting: int = 1) -> None:
+        """Until that many statements of the app wait for a lock."""
+        statement = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND application_name = 'runtime-store'"
+        )
+        until = time.monotonic() + PATIENCE
+        while self.sql(statement)[0][0] < waiting:
+            assert time.monotonic() < until, "nobody waits for a lock"
 
     def state(self, *tables: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Every row of the tables with its physical place, so that also a row rewritten with equal values shows."""
@@ -132,7 +185,9 @@ class Store:
 
     def branch(self, branch: str = MAIN, repo_id: str = REPO) -> Mapping[str, Any]:
         """The branch's row."""
-        rows = [row for row in self.state("branches")["branches"] if (row["repo_id"], row["branch"]) == (repo_id, branch)]
+        rows = [
+            row for row in self.state("branches")["branches"] if (row["repo_id"], row["branch"]) == (repo_id, branch)
+        ]
         assert rows, f"no branch {branch}"
         return rows[0]
 

@@ -245,6 +245,7 @@ def test_a_refused_ssh_key_is_told_as_refused(tmp_path: Path, soon: Deadline, so
         "ext::touch {}",
         "ext::sh -c touch% {}",
         "fd::17",
+        "http::http://127.0.0.1:9/x",
         "ftp://x/y",
         "HTTP://x",
         "a\nb",

@@ -16,13 +16,18 @@ WITH incoming AS MATERIALIZED (
     FROM unnest(%(paths)b::text[], %(blobs)b::text[], %(configs)b::text[], %(findings)b::text[])
         AS document (path, blob_id, config, findings)
 ), compared AS MATERIALIZED (
-    SELECT incoming.*,
+    SELECT incoming.*, c.id, c.ruleset,
            -- As text, since jsonb takes 1 and 1.0 for equal.
            c.blob_id IS DISTINCT FROM incoming.blob_id OR c.digest <> incoming.digest
                OR c.config::text <> incoming.config::text AS differs
     FROM incoming
-    LEFT JOIN runtime_configs AS c
-        ON c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = incoming.filepath
+    -- OFFSET 0 makes it one look into the index per document, whatever the statistics say: without any, a join would
+    -- read the whole branch.
+    LEFT JOIN LATERAL (
+        SELECT * FROM runtime_configs AS c
+        WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = incoming.filepath
+        OFFSET 0
+    ) AS c ON true
 ), removable AS MATERIALIZED (
     SELECT c.filepath FROM runtime_configs AS c
     WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = ANY (%(gone)b::text[])
@@ -70,8 +75,7 @@ WITH incoming AS MATERIALIZED (
     -- The same content under new rules: no new generation, and the row's own times stay.
     UPDATE runtime_configs AS c SET ruleset = %(judged_ruleset)s, findings = compared.findings
     FROM compared, fence
-    WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = compared.filepath
-      AND NOT compared.differs AND c.ruleset <> %(judged_ruleset)s
+    WHERE c.id = compared.id AND NOT compared.differs AND compared.ruleset <> %(judged_ruleset)s
 ), logged AS (
     INSERT INTO syncs (sync_id, repo_id, branch, trigger, outcome, started_at, from_request, to_request, commit_id,
                        generation, written, removed, reason, message, report)

@@ -166,5 +166,5 @@ SELECT b.repo_id, b.branch, b.condition, b.reason, b.message, b.since, b.generat
        (SELECT count(*) FROM runtime_configs AS c WHERE c.repo_id = b.repo_id AND c.branch = b.branch) AS configs,
        r.suspended
 FROM branches AS b JOIN repositories AS r ON r.repo_id = b.repo_id
-WHERE b.repo_id = %(repo_id)s
-ORDER BY b.branch
+WHERE %(repo_id)s::text IS NULL OR b.repo_id = %(repo_id)s
+ORDER BY b.repo_id, b.branch

@@ -68,7 +68,7 @@ def test_a_branch_is_found_among_those_with_similar_names(
     git: GitRepository, source: GitSource, repository: Repository, soon: Deadline
 ) -> None:
     heads = {}
-    for number, name in enumerate(["main2", "main", "feature/a", "feature/ab", "x/refs/heads/main", "größe"]):
+    for number, name in enumerate(["main2", "main", "feature/a", "feature/ab", "x/refs/heads/main", "a\u2028b"]):
         heads[name] = git.commit({"a.yaml": f"a: {number}"}, branch=name)
 
     assert {name: source.head(repository, BranchName(name), soon) for name in heads} == heads
