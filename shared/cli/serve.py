@@ -40,10 +40,6 @@ def serve(host: str, port: int, threads: int, no_timer: bool) -> None:
     """Serve the HTTP API, with the timer beside it."""
     logs.show(logging.INFO)
     with ending_on_signals(), opened() as app, listen(host, port) as listener:
-        try:
-            app.registry.names()
-        except RuntimeStoreError as error:
-            note(f"Warning: {error.message} {error.hint or ''}".rstrip() + " Until then answers are 503.")
         note(f"Runtime Store is at {address(listener)} (Ctrl-C stops it).")
         run(app, listener, threads=threads, timer=not no_timer)
     note("Stopped.")
@@ -106,6 +102,8 @@ def sweeping(sweep: Callable[[], object], every: float = SWEEP_SECONDS) -> Itera
         while True:
             try:
                 sweep()
+            except RuntimeStoreError as error:
+                _log.warning("The sweep failed", extra={"error": error.message, "hint": error.hint})
             except Exception:  # as the Functions host has it: this one failed, the next one comes
                 _log.exception("The sweep failed")
             if stopping.wait(every):
@@ -119,6 +117,10 @@ def sweeping(sweep: Callable[[], object], every: float = SWEEP_SECONDS) -> Itera
         stopping.set()
         # One that takes longer ends when its connections are closed; what it was at stays requested.
         thread.join(1)
+
+
+class _Ended(SystemExit):
+    """Not a KeyboardInterrupt: of one that passed an `exec`, as in imports, Python dies in the end, handled or not."""
 
 
 @contextmanager
@@ -135,12 +137,12 @@ def ending_on_signals() -> Iterator[None]:
     def end(_number: int, _frame: FrameType | None) -> None:
         for number in signals:
             signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        raise _Ended
 
     try:
         before.update({number: signal.signal(number, end) for number in signals})
         yield
-    except KeyboardInterrupt:
+    except _Ended:
         pass
     finally:
         for number, handler in before.items():

@@ -52,7 +52,7 @@ def _event(value: dict[str, Any]) -> Event:
     updates = value.pop("updates", None)
     if updates is not None:
         updates = tuple(RefUpdate(BranchName(u["branch"]), CommitId(u["old"]), CommitId(u["new"])) for u in updates)
-    return Event(**value, updates=updates)
+    return Event(**{"event_type": None, **value, "updates": updates})
 
 
 def _record(row: Sequence[Any]) -> SyncRecord:

@@ -35,9 +35,13 @@ class Validator:
         if self._rules.is_valid(document.value):
             return ()
         # Imported here: most processes never see a mistake, and a cold start would pay 0.1 s for it.
-        from shared.validation.explain import mistakes
+        from shared.validation.explain import Place, mistakes
 
-        found = list(islice(mistakes(self._schema, document.value), _MAX_FINDINGS))
+        failing = (
+            Place(tuple(error.instance_path), tuple(error.schema_path[:-1]), str(error.schema_path[-1]))
+            for error in self._rules.iter_errors(document.value)
+        )
+        found = list(islice(mistakes(self._schema, document.value, failing), _MAX_FINDINGS))
         if not found:
             found = [Mistake((), "schema", "The file does not follow the schema.")]
         return _placed(document, found, locate(data, {_pointer(mistake.path) for mistake in found}))

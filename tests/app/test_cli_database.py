@@ -50,7 +50,9 @@ def test_the_apps_role_gets_its_rights(cli: CommandLine, empty_database: str) ->
         connection.execute("CREATE ROLE cli_test_app LOGIN")
         try:
             ended = cli("migrate", "--app-role", "cli_test_app")
-            row = connection.execute("SELECT has_table_privilege('cli_test_app', 'runtime_configs', 'INSERT')").fetchone()
+            row = connection.execute(
+                "SELECT has_table_privilege('cli_test_app', 'runtime_configs', 'INSERT')"
+            ).fetchone()
             assert row == (True,)
             assert "cli_test_app may do what the app needs." in ended.stdout
         finally:

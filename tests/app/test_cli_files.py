@@ -44,7 +44,9 @@ def test_a_finding_is_a_place_that_editors_understand(cli: CommandLine, folder: 
     assert "2 files, 1 finding: a push of this would be rejected." in ended.stderr
 
 
-def test_it_says_what_the_app_says(cli: CommandLine, folder: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_what_the_app_says(
+    cli: CommandLine, folder: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {"bad-runtime.yaml": NOT_YAML, "etl/worse_runtime.yaml": INVALID, "near_runtime.yml": workflow()}
     team = world.repository()
     head = team.git.commit({"etl/good-runtime.yaml": workflow(), **files})

@@ -15,7 +15,7 @@ from shared.cli import exit_codes
 from shared.cli.output import printable
 from shared.cli.program import program
 from shared.errors import Kind, SettingsInvalid, SourceFailed
-from shared.model import ABSENT, Deferred, DeferReason, Failed, Generation, Rejected, Report, Unchanged
+from shared.model import ABSENT, DeferReason, Deferred, Failed, Generation, Rejected, Report, Unchanged
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -76,7 +76,9 @@ def test_help_loads_nothing_that_takes_time() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={}, capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
-    assert loaded.isdisjoint({"psycopg", "rich", "waitress", "werkzeug", "azure", "yaml", "jsonschema", "jsonschema_rs"})
+    assert loaded.isdisjoint(
+        {"psycopg", "rich", "waitress", "werkzeug", "azure", "yaml", "jsonschema", "jsonschema_rs"}
+    )
 
 
 def test_help_is_no_error_and_a_missing_command_is_one(cli: CommandLine) -> None:

@@ -92,7 +92,12 @@ def test_what_cannot_be_registered_is_refused_by_its_kind(cli: CommandLine) -> N
 
 def test_credentials_of_a_source_are_hidden(cli: CommandLine) -> None:
     url = "https://someone:very-secret@git.example.com/x.git"
-    shown = [cli("register", url), cli("repositories"), cli("repositories", "--json"), cli("register", "--name", "x", "--json")]
+    shown = [
+        cli("register", url),
+        cli("repositories"),
+        cli("repositories", "--json"),
+        cli("register", "--name", "x", "--json"),
+    ]
     assert [one.code for one in shown] == [0, 0, 0, 0]
     assert not any("very-secret" in one.stdout + one.stderr for one in shown)
 

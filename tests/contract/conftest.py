@@ -1,5 +1,8 @@
 """Fixtures of the suites that hold the database adapters to the promises of their ports."""
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 from support.stores import Store
 
@@ -10,3 +13,10 @@ from shared.postgres.pool import Pool
 def store(pool: Pool, database: str) -> Store:
     """All adapters over one empty, migrated database."""
     return Store(pool, database)
+
+
+@pytest.fixture
+def own_store(own_database: str) -> Iterator[Store]:
+    """The same over a database that no other test sees: for those that change its schema, or measure it."""
+    with closing(Pool(own_database)) as pool:
+        yield Store(pool, own_database)

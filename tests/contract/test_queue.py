@@ -45,6 +45,7 @@ from shared.postgres.queue import BACK_OFF, BACK_OFF_CAP, LEASE, SOURCE_PAUSE, P
 
 BROKE = Failed(SourceFailed("broken"))
 STOPPED = Deferred(DeferReason.BUDGET, "no time")
+TAKE_LEASE = "UPDATE branches SET lease_id = gen_random_uuid(), lease_until = clock_timestamp() + interval '1 day'"
 
 
 def refusal(store: Store, branch: str = MAIN, repo_id: str = REPO, **more: bool) -> DeferReason:

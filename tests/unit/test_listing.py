@@ -67,7 +67,8 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> GitTrees:
 WEIRD = [
     "a", "a-b/x", "a.b", "a0/x", "a=", "b/c", "b-/c", "b.c/d", "b0", "A", "ä/ö", "日本/語", "\udcff\udcfe", "é",
     "e\u0301", "dir\udcff/file", "with space/and more", "line\nbreak", "tab\there", 'quo"te', "back\\slash", "-dash",
-    "~tilde", "🚀", ".hidden/.file", "deep/er/and/deep/er/still/x", "deep/er/x", "deep-er/x", "deep.er", "\x01", "x" * 200,
+    "~tilde", "🚀", ".hidden/.file", "deep/er/and/deep/er/still/x", "deep/er/x", "deep-er/x", "deep.er", "\x01",
+    "x" * 200,
 ]  # fmt: skip
 
 
