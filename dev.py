@@ -56,7 +56,7 @@ STEPS = (
     Step("lint", ["ruff", "check", "."], "python3 dev.py fmt puts some of it right"),
     Step("types", ["mypy"]),
     Step("imports", ["lint-imports", "--no-logo"]),
-    Step("tests", ["pytest"]),
+    Step("tests", ["pytest", "-n", "logical", "--maxprocesses", "4"]),
 )
 
 

@@ -53,6 +53,8 @@ class Comparison:
         return self.what, _shown(self.ours, self.unit), _shown(self.plain, self.unit), self._ratio(), target, verdict
 
     def _ratio(self) -> str:
+        if not self.ours or not self.plain:
+            return ""
         if self.plain >= self.ours:
             return f"{self.plain / self.ours:,.{_digits(self.plain / self.ours)}f} x less"
         return f"{self.ours / self.plain:,.{_digits(self.ours / self.plain)}f} x more"
@@ -75,10 +77,14 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - started
 
 
-def in_turn(rounds: int, *works: Work) -> list[float]:
-    """The median of each work's seconds. They take turns, so that what else the machine does strikes all of them."""
-    taken = [[seconds(work) for work in works] for _ in range(rounds)]
-    return medians(taken)
+def in_turn(rounds: int, *works: tuple[int, Work]) -> list[float]:
+    """The median of each work's seconds. They take turns, so that what else the machine does strikes all of them; in
+    each turn a work is done as often as said."""
+    taken: list[list[float]] = [[] for _ in works]
+    for _ in range(rounds):
+        for times, (repeats, work) in zip(taken, works, strict=True):
+            times.extend([seconds(work) for _ in range(repeats)])
+    return list(map(median, taken))
 
 
 def medians(rows: Iterable[Iterable[float]]) -> list[float]:

@@ -49,7 +49,7 @@ def _item(team: Team, repository: Repository, rounds: int) -> Table:
     read = partial(_call, team, _get(url), "200 OK")
     _, etag = read()
     unmodified = partial(_call, team, _get(url, HTTP_IF_NONE_MATCH=etag), "304 NOT MODIFIED")
-    ours, held, plain = in_turn(rounds, read, unmodified, bare)
+    ours, held, plain = in_turn(rounds, (1, read), (1, unmodified), (1, bare))
     rows = [
         Comparison("item, bare SELECT of it", ours, plain, at_most_times(2)),
         Comparison("item not modified (304), bare SELECT of it", held, plain),
@@ -64,7 +64,7 @@ def _list(team: Team, repository: Repository, connection: psycopg.Connection[Any
     assert len(json.loads(body)) == _LIST
     unmodified = partial(_call, team, _get(url, HTTP_IF_NONE_MATCH=etag), "304 NOT MODIFIED")
     bare, dicts = _plain_lists(team, repository, connection)
-    ours, held, plain, dumped = in_turn(rounds, read, unmodified, bare, dicts)
+    ours, held, plain, dumped = in_turn(rounds, (50, read), (50, unmodified), (3, bare), (1, dicts))
     rows = [
         Comparison("from the checked cache, dicts and json.dumps", ours, dumped, times_less(100)),
         Comparison("from the checked cache, bare SELECT of the rows", ours, plain),
@@ -75,7 +75,8 @@ def _list(team: Team, repository: Repository, connection: psycopg.Connection[Any
 
 def _built(team: Team, repository: Repository, connection: psycopg.Connection[Any], rounds: int) -> Table:
     read = partial(_call, team, _get(f"/runtimes/{repository.name}/{MAIN}"), "200 OK")
-    ours, plain, dumped = in_turn(rounds, read, *_plain_lists(team, repository, connection))
+    bare, dicts = _plain_lists(team, repository, connection)
+    ours, plain, dumped = in_turn(rounds, (3, read), (3, bare), (1, dicts))
     rows = [
         Comparison("built, dicts and json.dumps", ours, dumped),
         Comparison("built, bare SELECT of the rows", ours, plain),

@@ -3,11 +3,14 @@
 The plain way does the same for both: it cannot tell what changed.
 """
 
-import os
+import sys
 import time
 from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
+
+if sys.platform != "win32":
+    import resource
 
 import psycopg
 from tests.support.git import GitRepository
@@ -88,12 +91,18 @@ def _plain(connection: plain.Connection, git: GitRepository, rounds: int) -> lis
 
 
 def measured(work: Work) -> Cost:
-    before, started, cpu = os.times(), time.perf_counter(), time.process_time()
+    before = Cost(time.perf_counter(), time.process_time(), _children())
     work()
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-    after = os.times()
-    children = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(wall, cpu, children)
+    after = Cost(time.perf_counter(), time.process_time(), _children())
+    return Cost(*(end - start for end, start in zip(after, before, strict=True)))
+
+
+def _children() -> float:
+    """Seconds of CPU that ended child processes took; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0.0
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _median(costs: list[Cost]) -> Cost:

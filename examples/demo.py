@@ -7,7 +7,6 @@ What it starts it also stops, and what it keeps is in one folder. With the words
 import argparse
 import logging
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from examples import embedded_postgres, sample_repository, service_hook
 from examples.demo_state import ROOT, DemoFolder, DemoProblem
+from examples.demo_words import shown, what_to_try
 from shared.cli import logs
 from shared.cli.output import printable, progress
 from shared.cli.serve import PORT, address, ending_on_signals, listen, run
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from shared.bootstrap import App
 
 REPO_ID = RepoId(service_hook.REPO_ID)
-ITEM = "sales/customers/customers_runtime.yaml"
 FIRST_SYNC = timedelta(seconds=60)
 
 
@@ -110,12 +109,12 @@ def _show(demo: DemoFolder, port: int, *, fresh: bool) -> None:
         keys = demo.keys()
         with _step("PostgreSQL, embedded") as told:
             database = until_end.enter_context(embedded_postgres.running(demo.postgres, keys["database"]))
-            told.append(_shown(embedded_postgres.location(demo.postgres)))
+            told.append(shown(embedded_postgres.location(demo.postgres)))
         app = _app(settings_on_top(settings := _settings(database, keys)), database)
         until_end.callback(app.close)
         with _step("Sample repository") as told:
             is_new = sample_repository.prepare(demo.repository, demo.running)
-            told.append(f"{_shown(demo.repository)} ({'made from examples/team' if is_new else 'as it was'})")
+            told.append(f"{shown(demo.repository)} ({'made from examples/team' if is_new else 'as it was'})")
         with _step("Register and sync") as told:
             told.extend(_synced(app, _register(app, demo.repository)))
         logs.show(logging.INFO)
@@ -123,7 +122,7 @@ def _show(demo: DemoFolder, port: int, *, fresh: bool) -> None:
         logging.getLogger("shared.sync").setLevel(logging.INFO)
         with demo.telling(address(listener), settings):
             print(f"\nServing at {address(listener)} after {time.monotonic() - started:.1f} s.\n")
-            print(_what_to_try(demo, address(listener)), flush=True)
+            print(what_to_try(demo, address(listener)), flush=True)
             run(app, listener)
             print("\nStopping ...", flush=True)
 
@@ -202,59 +201,6 @@ def _synced(app: "App", registration: Registration) -> Iterator[str]:
                 yield f"{served}; {error.message}"
             case _:
                 yield served
-
-
-# -- What is said ------------------------------------------------------------------------------------------------------
-
-
-def _shown(path: Path) -> str:
-    """As short as it can be said where the demo was started."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _what_to_try(demo: DemoFolder, url: str) -> str:
-    is_windows = os.name == "nt"
-    curl = "curl.exe" if is_windows else "curl"
-    git = f"git -C {_quoted(_shown(demo.repository))}"
-    # Not resolved: the path through .venv is what makes it that environment's.
-    python = _quoted(
-        os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
-    )
-    folder = "" if demo.folder == ROOT / ".local" else f" --folder {_quoted(_shown(demo.folder))}"
-    served = f"{url}/runtimes/{service_hook.NAME}/main"
-    read = f"{curl} -s {served}/{ITEM} | {python} -m json.tool"
-    change = _edit(demo.repository / ITEM, "  description: .*", "  description: Changed at ", with_time=True)
-    spoil = _edit(demo.repository / ITEM, "  enabled: .*", "  enabled: perhaps", with_time=False)
-    commands = {
-        "List what main serves": [f'{curl} -sw "\\n" {served}'],
-        "Read one config": [read],
-        "Commit a change, and read it": [change, f"{git} commit -qam Change", read],
-        "Commit a mistake; what is served stays": [spoil, f"{git} commit -qam Mistake"],
-        "See how it is": [f"{python} -m examples.demo{folder} status {service_hook.NAME}"],
-    }
-    joint = "; " if is_windows else " && "
-    lines = [f"Five things to try in another terminal, in {Path.cwd()}{' (PowerShell)' if is_windows else ''}:\n"]
-    for number, (title, words) in enumerate(commands.items(), start=1):
-        lines += [f"  {number}. {title}", f"     {joint.join(words)}\n"]
-    lines.append(f"Take the mistake back with `{git} revert --no-edit HEAD`. Ctrl-C stops everything.")
-    return "\n".join(lines)
-
-
-def _edit(path: Path, pattern: str, text: str, *, with_time: bool) -> str:
-    """A command that changes the first lines of a file that match, in the shell of this system."""
-    file = _quoted(_shown(path))
-    if os.name == "nt":
-        new = f"('{text}' + (Get-Date -Format HH:mm:ss))" if with_time else f"'{text}'"
-        return f"(Get-Content {file}) -replace '^{pattern}', {new} | Set-Content {file}"
-    time_of_day = "$(date +%T)" if with_time else ""
-    return f'sed -i.bak "s/^{pattern}/{text}{time_of_day}/" {file}'
-
-
-def _quoted(text: str) -> str:
-    if os.name == "nt":
-        return f'"{text}"' if " " in text else text
-    return shlex.quote(text)
 
 
 if __name__ == "__main__":

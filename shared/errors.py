@@ -22,7 +22,7 @@ Findings about a team's files are data (`model.Finding`), never exceptions. What
     │   ├── SchemaOutdated        the database wants `runtime-store migrate`
     │   └── SecretUnavailable     Key Vault gave no value, and none is cached
     ├── ClaimLost                 another worker owns this sync now: stop, write nothing
-    ├── DocumentRefused           the database refuses a sync's data for ever: a verdict, not a failure
+    ├── DocumentRefused           the database refuses a sync's data, now and later: a verdict
     └── SettingsInvalid           every problem of the settings at once
 """
 
@@ -33,7 +33,7 @@ from typing import ClassVar
 
 
 class Kind(StrEnum):
-    """What went wrong, in one word: the slug in a problem document, the row in the tables of statuses and exit codes."""
+    """What went wrong, in one word: the slug in a problem document, and the key of statuses and exit codes."""
 
     INVALID_REQUEST = "invalid-request"
     UNAUTHENTICATED = "unauthenticated"

@@ -89,7 +89,7 @@ class Examiner:
         standing: list[Finding] = []
         for path, entry in selection.entries.items():
             known = stored.get(path)
-            if known is not None and known.blob_id == entry.object_id and known.ruleset == ruleset and known.is_intact:
+            if known is not None and known.blob_id == entry.object_id and known.ruleset == ruleset:
                 standing.extend(known.findings)
             else:
                 fetch.append(entry)

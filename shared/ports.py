@@ -215,8 +215,8 @@ class ConfigStore(Protocol):
 
         `serve` is the commit the branch serves from now on (None: it serves nothing). With `accepted` False the verdict
         is Rejected and `serve` is what was served before. A new generation is taken only when some content differs;
-        rows that do not differ are not written. Readers see all of it or nothing. Raises `ClaimLost` when the lease is not
-        ours any more (then nothing was written), `DocumentRefused` when the database will never take the data.
+        rows that do not differ are not written. Readers see all of it or nothing. Raises `ClaimLost` when the lease is
+        not ours any more (then nothing was written), `DocumentRefused` when the database will never take the data.
         """
         ...
 

@@ -102,8 +102,8 @@ class Sync:
                 return Failed(error)
             if isinstance(claim, Deferred):
                 return claim
-            outcome, more = self._pass(claim, budget)
-            if isinstance(outcome, Failed) or budget.deadline.is_over or not (more or (deep and not claim.deep)):
+            outcome, settled = self._pass(claim, budget)
+            if settled is None or budget.deadline.is_over or not (settled.more or (deep and settled.deep_waits)):
                 break
         return outcome
 
@@ -157,23 +157,23 @@ class Sync:
 
     # -- One pass: one claim, one outcome, one row in the journal ------------------------------------------------------
 
-    def _pass(self, claim: Claim, budget: Budget) -> tuple[Outcome, bool]:
-        """The outcome, and whether to look again."""
+    def _pass(self, claim: Claim, budget: Budget) -> tuple[Outcome, Settled | None]:
+        """The outcome, and how it was settled; None when it is not to be looked at again now."""
         try:
             try:
                 repository = self._repository(claim)
                 outcome, settled = self._look(claim, repository, budget)
             except _Stop as stop:
                 settled = self._settle(claim, stop.outcome, stop.pause)
-                return stop.outcome, settled.more and stop.outcome.reason is DeferReason.PUSH_FIRST
+                return stop.outcome, settled if stop.outcome.reason is DeferReason.PUSH_FIRST else None
             except SourceError as error:
-                return self._failed(claim, repository, error, budget)
+                return self._failed(claim, repository, error, budget), None
             if claim.source_paused:
                 self._queue.resume_source(repository.source)
         except (ClaimLost, RepositoryNotFound):
-            return Deferred(DeferReason.CLAIM_LOST, "Another worker took over, or the registration changed."), False
+            return Deferred(DeferReason.CLAIM_LOST, "Another worker took over, or the registration changed."), None
         except DatabaseUnavailable as error:
-            return Failed(error), False
+            return Failed(error), None
         _log.info(
             "synced",
             extra={
@@ -184,7 +184,7 @@ class Sync:
                 "outcome": type(outcome).__name__,
             },
         )
-        return outcome, settled.more
+        return outcome, settled
 
     def _repository(self, claim: Claim) -> Repository:
         """The registry row, read after the claim: a change before is seen, a change after takes the claim away."""
@@ -295,18 +295,18 @@ class Sync:
             )
         return Unchanged(judgement.commit_id, settled.generation, judgement.report), settled
 
-    def _failed(self, claim: Claim, repository: Repository, error: SourceError, budget: Budget) -> tuple[Outcome, bool]:
+    def _failed(self, claim: Claim, repository: Repository, error: SourceError, budget: Budget) -> Outcome:
         if budget.deadline.is_over:
             # Cut off by our own budget: that says nothing about the source.
             outcome = _out_of_time()
             self._settle(claim, outcome)
-            return outcome, False
+            return outcome
         pause = error.retry_after if isinstance(error, SourceThrottled) else None
         if isinstance(error, SourceRefused | SourceThrottled):
             self._queue.pause_source(repository.source, error, pause)
         self._settle(claim, Failed(error), pause)
         _log.warning("sync failed", extra={"repo_id": claim.repo_id, "branch": claim.branch, "error": error.message})
-        return Failed(error), False
+        return Failed(error)
 
     def _settle(self, claim: Claim, outcome: Deferred | Failed, pause: timedelta | None = None) -> Settled:
         try:

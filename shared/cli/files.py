@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from shared.cli import exit_codes
-from shared.cli.output import note, progress, say_json, say_report, with_debug, with_json
+from shared.cli.output import counted, note, progress, say_json, say_report, with_debug, with_json
 from shared.errors import InvalidRequest
 from shared.model import (
     BlobId,
@@ -90,11 +90,7 @@ def _summary(count: int, findings: int, *, rejects: bool) -> str:
     if not count:
         return "No file matches; nothing was judged."
     verdict = "a push of this would be rejected" if rejects else "a push of this would be served"
-    return f"{_counted(count, 'file')}, {_counted(findings, 'finding')}: {verdict}."
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{counted(count, 'file')}, {counted(findings, 'finding')}: {verdict}."
 
 
 def _files(rules: "Rules", paths: Iterable[str], pattern: str, findings: list[Finding]) -> Iterator[_File]:

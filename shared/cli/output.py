@@ -64,6 +64,10 @@ def say_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def short(commit: str | None) -> str:
     return commit[:8] if commit else "-"
 

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shared.cli.opening import find, look_up, opened
-from shared.cli.output import local_time, note, say, say_json, say_report, say_table, short, with_debug, with_json
+from shared.cli.output import (
+    counted,
+    local_time,
+    note,
+    say,
+    say_json,
+    say_report,
+    say_table,
+    short,
+    with_debug,
+    with_json,
+)
 from shared.errors import NameTaken
 from shared.model import BranchName, Registration, RepoId, Repository, SourceName, Validation
 
@@ -66,7 +78,7 @@ def register(
         if name is not None:
             changes["name"] = name
         repository = _put(app, existing, changes, RepoId(repo_id) if repo_id else None)
-        shown = _representation(app, repository, findings=True)
+        shown = _one(app, repository)
     if as_json:
         say_json(shown)
         return
@@ -127,9 +139,9 @@ def unregister(repository: str, yes: bool) -> None:
         found = find(app, repository)
         configs = sum(status.configs for status in app.queue.status(found.repo_id))
         if not yes:
-            click.confirm(f"{found.name} serves {configs} configs. Forget it?", abort=True, err=True)
+            click.confirm(f"{found.name} serves {counted(configs, 'config')}. Forget it?", abort=True, err=True)
         app.registrar.remove(found.repo_id, expected=found.revision)
-    say(f"{found.name} is not registered any more; {configs} configs are not served any more.")
+    say(f"{found.name} is not registered any more; {counted(configs, 'config')} less served.")
 
 
 @click.command(epilog="\b\nExample:\n  runtime-store repositories --json")
@@ -138,7 +150,7 @@ def unregister(repository: str, yes: bool) -> None:
 def repositories(as_json: bool) -> None:
     """List what is registered."""
     with opened() as app:
-        shown = [_representation(app, one, findings=False) for one in app.registry.list()]
+        shown = _all(app)
     if as_json:
         say_json(shown)
     elif not shown:
@@ -164,8 +176,7 @@ def status(repository: str | None, as_json: bool) -> None:
     Of every branch, or of those of one REPOSITORY, then with the findings that say why not.
     """
     with opened() as app:
-        found = [find(app, repository)] if repository else list(app.registry.list())
-        shown = [_representation(app, one, findings=repository is not None) for one in found]
+        shown = [_one(app, find(app, repository))] if repository else _all(app)
     if as_json:
         say_json(shown[0] if repository else shown)
         return
@@ -187,7 +198,16 @@ def _branch_row(name: str, branch: Mapping[str, Any]) -> tuple[str, ...]:
     return (name, branch["branch"], *told)
 
 
-def _representation(app: "App", repository: Repository, *, findings: bool) -> dict[str, Any]:
+def _one(app: "App", repository: Repository) -> dict[str, Any]:
     from shared.web.representations import of_repository
 
-    return of_repository(repository, app.queue.status(repository.repo_id), findings=findings)
+    return of_repository(repository, app.queue.status(repository.repo_id), findings=True)
+
+
+def _all(app: "App") -> list[dict[str, Any]]:
+    from shared.web.representations import of_repository
+
+    branches = defaultdict(list)
+    for status in app.queue.status():
+        branches[status.repo_id].append(status)
+    return [of_repository(one, branches[one.repo_id], findings=False) for one in app.registry.list()]

@@ -1,14 +1,14 @@
 """Syncs by hand: one repository, or whatever is due."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from shared.cli import exit_codes
 from shared.cli.opening import find, opened
-from shared.cli.output import progress, say, say_json, say_report, short, with_debug, with_json
+from shared.cli.output import counted, progress, say, say_json, say_report, short, with_debug, with_json
 from shared.errors import BranchNotFound, InvalidRequest
 from shared.model import (
     ABSENT,
@@ -61,11 +61,16 @@ def sync(
     outcomes: dict[BranchName, Outcome] = {}
     with opened() as app:
         found = find(app, repository)
+        branches = _chosen(found, branch)
         budget = Budget(Deadline.after(timedelta(seconds=seconds)))
-        with progress(f"Syncing {found.name}") as show:
-            for name in _chosen(found, branch):
-                show(f"{'Judging' if dry_run else 'Syncing'} {found.name} {name}")
-                outcomes[name] = _synced(app, found, name, budget, wanted, deep=deep, dry_run=dry_run)
+        with progress(f"{'Judging' if dry_run else 'Syncing'} {found.name}") as show:
+            if dry_run:
+                done = _judged(app, found, branches, budget)
+            else:
+                done = _synced(app, found, branches, budget, wanted, deep=deep)
+            for name, outcome in done:
+                outcomes[name] = outcome
+                show(f"{found.name}: {len(outcomes)} of {counted(len(branches), 'branch', 'branches')}")
     told = [{"branch": name, **of_outcome(outcome)} for name, outcome in outcomes.items()]
     if as_json:
         say_json({"repo_id": found.repo_id, "branches": told})
@@ -75,23 +80,31 @@ def sync(
     return exit_codes.of_outcomes(outcomes.values())
 
 
+_Done: TypeAlias = Iterator[tuple[BranchName, Outcome]]
+
+
+def _judged(app: "App", repository: Repository, branches: Sequence[BranchName], budget: Budget) -> _Done:
+    for branch in branches:
+        yield branch, app.sync.judge(repository.repo_id, branch, budget.deadline)
+
+
 def _synced(
     app: "App",
     repository: Repository,
-    branch: BranchName,
+    branches: Sequence[BranchName],
     budget: Budget,
     commit: CommitId | None,
     *,
     deep: bool,
-    dry_run: bool,
-) -> Outcome:
+) -> _Done:
     repo_id = repository.repo_id
-    if dry_run:
-        return app.sync.judge(repo_id, branch, budget.deadline)
-    if commit and not deep and (known := app.sync.covers(repo_id, branch, commit, budget.deadline)):
-        return known
-    app.queue.ask(repo_id, [branch], deep=deep)
-    return app.sync.run(repo_id, branch, budget, Trigger.MANUAL, probe=True, deep=deep)
+    if commit and not deep and (known := app.sync.covers(repo_id, branches[0], commit, budget.deadline)):
+        yield branches[0], known
+        return
+    # Requested before the first is synced: whatever becomes of this process, the timer goes on with it.
+    app.queue.ask(repo_id, branches, deep=deep)
+    for branch in branches:
+        yield branch, app.sync.run(repo_id, branch, budget, Trigger.MANUAL, probe=True, deep=deep)
 
 
 def _chosen(repository: Repository, branch: str | None) -> tuple[BranchName, ...]:
@@ -163,7 +176,7 @@ def reconcile(seconds: float | None, as_json: bool) -> int:
     else:
         failed = f" ({summary.heads_failed} not readable)" if summary.heads_failed else ""
         looked_at = summary.heads_checked + summary.heads_failed
-        say(f"Heads of {looked_at} repositories looked at{failed}, {summary.moved} moved.")
+        say(f"Heads of {counted(looked_at, 'repository', 'repositories')} looked at{failed}, {summary.moved} moved.")
         synced = ", ".join(f"{count} {name}" for name, count in sorted(summary.outcomes.items()))
         say(f"Syncs: {synced or 'none was due'}.")
         if not summary.is_complete:

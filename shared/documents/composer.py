@@ -4,7 +4,8 @@ PyYAML's own loaders recurse (its C one ends the process on deep nesting), keep 
 limits. All that is wrong in a file is told in one go, up to the first mistake of syntax or the first limit.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from yaml._yaml import CParser
@@ -64,22 +65,20 @@ def parse(path: FilePath, blob_id: BlobId, data: bytes, limits: Limits) -> Docum
         line, column, message = explain(error, data)
         complaints.findings.append(Finding(path, "yaml-syntax", Severity.ERROR, message, line, column))
     if complaints.findings:
-        return _in_order(complaints.findings, data)
+        return tuple(_with_first_lines(complaints.findings, data))
     return Document(path, blob_id, value)
 
 
-def _in_order(findings: list[Finding], data: bytes) -> tuple[Finding, ...]:
-    """By place; a repeated key is also told where the first one stands, which nobody remembered while reading."""
+def _with_first_lines(findings: list[Finding], data: bytes) -> Iterator[Finding]:
+    """Repeated keys also tell where the first one stands, which nobody remembered while reading."""
     repeated = {finding.pointer for finding in findings if finding.rule == "duplicate-key"}
     first = places(data, repeated) if repeated else {}
-    for index, finding in enumerate(findings):
+    for finding in findings:
         place = first.get(finding.pointer)
         if finding.rule == "duplicate-key" and place and place.key:
-            message = f"{finding.message} The first one is on line {place.key[0]}."
-            findings[index] = Finding(
-                finding.path, finding.rule, finding.severity, message, finding.line, finding.column, finding.pointer
-            )
-    return tuple(sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0)))
+            yield replace(finding, message=f"{finding.message} The first one is on line {place.key[0]}.")
+        else:
+            yield finding
 
 
 class _Open:

@@ -111,7 +111,7 @@ def _read_number(text: str) -> Plain | Refusal:
         message = f"{text} is no number that JSON can say: leave it out, or put it in quotes if it is text."
         return Refusal("not-finite", message)
     reading_1_1, reading_1_2 = _read_1_1(text), _read_1_2(text)
-    if type(reading_1_1) is not type(reading_1_2) or reading_1_1 != reading_1_2:
+    if reading_1_1 != reading_1_2:
         return _ambiguous(text, reading_1_1, reading_1_2)
     if isinstance(reading_1_2, _Unsayable) or (isinstance(reading_1_2, int) and reading_1_2 not in _INT64):
         return _too_large(text)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from shared.errors import RuntimeStoreError
-from shared.model.ids import ABSENT, BranchName, CommitId, Generation, RepoId, Ruleset, SyncId, TreeId
+from shared.model.ids import BranchName, CommitId, Generation, RepoId, Ruleset, SyncId, TreeId
 from shared.model.judgement import Report
 
 
@@ -72,8 +72,9 @@ class Claim:
 
     @property
     def judged_and_accepted(self) -> bool:
-        """Whether the standing verdict let the judged commit be served (or found the branch to be gone)."""
-        return self.judged_commit is not None and self.judged_commit == (self.commit_id or ABSENT)
+        """Whether the standing verdict let the judged commit be served (or found the branch to be gone). Under newer
+        rules a commit may be rejected that is served: comparing the two commits would not tell."""
+        return self.judged_commit is not None and not self.report.rejects
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,8 @@ class Settled:
     changed: bool = False
     written: int = 0
     removed: int = 0
+    deep_waits: bool = False
+    """Somebody still waits for a deep sync."""
 
 
 @dataclass(frozen=True, slots=True)

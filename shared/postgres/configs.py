@@ -101,8 +101,12 @@ def _told(claim: Claim, judgement: Judgement, serve: CommitId | None, accepted: 
     if not accepted:
         first = judgement.report.findings[0]
         place = f"{first.path}:{first.line}:{first.column}" if first.line else first.path
-        kept = f"commit {serve[:8]} stays served" if serve else "nothing is served"
-        message = f"Commit {short} is not served ({kept}): {place}: {first.message}"
+        verdict = (
+            f"Commit {short} is not served ({f'commit {serve[:8]} stays served' if serve else 'nothing is served'})"
+        )
+        if serve == judgement.commit_id:
+            verdict = f"Commit {short} stays served, and would be rejected by the present rules"
+        message = f"{verdict}: {place}: {first.message}"
         return {"condition": Condition.INVALID, "reason": "Rejected", "message": storable(message)}
     if judgement.commit_id == ABSENT:
         message = f"The branch {claim.branch!r} does not exist in Git; nothing is served."

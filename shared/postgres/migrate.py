@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import LiteralString
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection, IsolationLevel, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
@@ -79,6 +79,8 @@ def migrate(
     """
     try:
         with psycopg.connect(make_conninfo(conninfo, password=password, connect_timeout=10)) as connection:
+            # Who waited for the lock has to see what the other did, whatever the database's default is.
+            connection.isolation_level = IsolationLevel.READ_COMMITTED
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             pending = _run_pending(connection, read_migrations() if migrations is None else migrations, progress)
             if app_role:
@@ -87,7 +89,7 @@ def migrate(
     except psycopg.Error as error:
         raise DatabaseUnavailable(
             f"The migration did not happen: {error}".strip(),
-            hint="Nothing was changed. Check DATABASE_URL, and that its role owns the schema.",
+            hint="Nothing was changed. Check DATABASE_URL, and that its role owns the schema and may alter the app's.",
         ) from error
 
 
@@ -116,6 +118,8 @@ def _grant(connection: Connection[TupleRow], role: str) -> None:
         )
     app = sql.Identifier(role)
     grants: tuple[LiteralString, ...] = (
+        # Up to PostgreSQL 14 everybody may create tables there.
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO {}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}",
         "REVOKE INSERT, UPDATE, DELETE ON schema_migrations FROM {}",

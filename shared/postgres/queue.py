@@ -106,8 +106,8 @@ class PostgresQueue:
         )
         if not rows:
             raise ClaimLost("Another worker owns this sync now.")
-        generation, more = rows[0]
-        return Settled(Generation(generation), more)
+        generation, more, deep_waits = rows[0]
+        return Settled(Generation(generation), more, deep_waits=deep_waits)
 
     def pause_source(self, source: SourceName, error: SourceError, pause: timedelta | None = None) -> None:
         self._pool.write(

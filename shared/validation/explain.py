@@ -61,7 +61,7 @@ def _alone(keyword: str, rules: _Schema) -> _Schema:
 
 
 def _explain(schema: _Schema, error: ValidationError, above: Path, rules: _Schema | None = None) -> Iterator[Mistake]:
-    """An error of the value at `above`; `rules` are those its keyword stands among, if the error itself does not know."""
+    """An error of the value at `above`, whose keyword stands among `rules`, unless the error itself knows better."""
     if rules is None:
         rules = error.schema if isinstance(error.schema, Mapping) else {}
     path = (*above, *error.absolute_path)

@@ -109,7 +109,7 @@ def test_unregistering_removes_what_was_served(cli: CommandLine, world: World) -
     assert cli("unregister", "team").code == 2
     ended = cli("unregister", "team", "--yes")
     assert ended.code == 0
-    assert "1 configs are not served any more" in ended.stdout
+    assert "1 config less served." in ended.stdout
     assert team.served() is None
     assert cli("unregister", "team", "--yes").code == 3
 

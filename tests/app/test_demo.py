@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import psutil  # type: ignore[import-untyped]
 import pytest
 from support.git import environment
-from support.processes import Program, eventually, started
+from support.processes import ROOT, Program, eventually, started
 
 from examples import embedded_postgres
 from examples.service_hook import push_event
@@ -101,7 +101,25 @@ def test_it_says_what_it_did_and_what_to_try(demo: Demo) -> None:
         assert f"  {step} " in output
     assert "7 configs" in output
     assert "release/1.0@" in output
-    assert re.findall(r"^  (\d)\. ", output, re.MULTILINE) == ["1", "2", "3", "4", "5"]
+
+
+def test_the_five_commands_do_what_is_said_as_they_are_printed(demo: Demo) -> None:
+    demo.program.says(r"Ctrl-C stops everything")
+    commands = re.findall(r"^  \d\. .+\n     (.+)$", demo.program.output, re.MULTILINE)
+    (undo,) = re.findall(r"with `(.+)`\. Ctrl-C", demo.program.output)
+    said = []
+    for command in (*commands, undo):
+        done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S602
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout + done.stderr)
+    listed, item, changed, mistaken, status, undone = said
+    assert [len(json.loads(listed)), json.loads(item)["workflow"]["id"]] == [7, "sales_customers"]
+    assert re.search(r"main@[0-9a-f]{8} is served: 7 configs \(1 written", changed)
+    assert re.search(r'"description": "Changed at \d\d:\d\d:\d\d"', changed)
+    assert "enabled must be true or false" in mistaken
+    assert "Still served: main@" in mistaken
+    assert re.search(r"^sample +main +Invalid ", status, re.MULTILINE)
+    assert "is served: 7 configs" in undone
 
 
 def test_both_branches_are_served_and_differ(demo: Demo) -> None:

@@ -256,6 +256,7 @@ def test_out_of_time_stays_requested_and_the_timer_finishes(team: Team) -> None:
     assert isinstance(outcome, Deferred)
     assert outcome.reason is DeferReason.BUDGET
     assert team.status().is_waiting
+    assert not team.world.git.calls
     team.world.sweep()
     assert team.numbers() == {A: "workflow-1"}
 
@@ -398,6 +399,19 @@ class TestNewRules:
         team.world.make_head_checks_due()
         team.world.sweep()
         assert team.status().condition is Condition.INVALID
+        assert team.numbers() == {A: "workflow-1", B: "workflow-2"}
+        assert isinstance(team.sync(), Rejected)
+        team.git.commit({}, message="Nothing but a message")
+        assert isinstance(team.sync(), Rejected)
+        assert team.status().condition is Condition.INVALID
+
+    def test_a_deep_sync_under_new_rules_comes_after_the_new_verdict(self, team: Team) -> None:
+        team.git.commit({A: workflow(1), B: workflow(2)})
+        team.sync()
+        team.world.execute("UPDATE runtime_configs SET config = '{}' WHERE filepath = %s", A)
+        team.world.use(OtherRules(refuse="workflow-2"))
+        team.ask(deep=True)
+        assert isinstance(team.run(deep=True), Rejected)
         assert team.numbers() == {A: "workflow-1", B: "workflow-2"}
 
     def test_a_webhook_with_the_judged_head_does_not_judge_again(self, team: Team) -> None:

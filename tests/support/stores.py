@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
 from psycopg.rows import TupleRow, dict_row
 
+from shared.errors import SourceFailed
 from shared.model import (
     BlobId,
     BranchName,
@@ -22,6 +25,7 @@ from shared.model import (
     Decision,
     Delivery,
     Event,
+    Failed,
     FilePath,
     Finding,
     JsonValue,
@@ -36,6 +40,7 @@ from shared.model import (
     Settled,
     Severity,
     SourceName,
+    SweepSummary,
     SyncId,
     TreeId,
     Trigger,
@@ -118,8 +123,44 @@ class Store:
 
     def sql(self, statement: str, *parameters: object) -> list[TupleRow]:
         with closing(psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None)) as connection:
-            cursor = connection.execute(statement.encode(), parameters)
+            cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
+
+    def use_everything(self) -> None:
+        """Every method of every adapter, in the order of a day."""
+        self.register(REPO, "main", "release")
+        self.registry.put(REPO, replace(self.registry.get(REPO).registration, root="etl"), expected=1)
+        assert self.registry.find(REPO) in self.registry.list()
+        self.queue.request(delivery(RefUpdate(MAIN, commit(0), commit(1))), REPO, [MAIN], all_heads=True)
+        self.sync({"a.yaml": 1, "b.yaml": 2})
+        self.queue.ask(REPO, [MAIN])
+        self.sync({"a.yaml": 1.0})
+        claim = self.claim("release")
+        self.queue.renew(claim)
+        self.queue.settle(claim, Failed(SourceFailed("broken")))
+        assert self.configs.ended(claim.sync_id)
+        self.queue.pause_source(SOURCE, SourceFailed("broken"))
+        self.queue.resume_source(SOURCE)
+        assert self.due()
+        assert self.reader.item(REPO, MAIN, FilePath("a.yaml"))
+        assert self.reader.generation(REPO, MAIN)
+        assert self.reader.listing(REPO, MAIN)
+        assert self.reader.page(REPO, MAIN, "", None, 9)
+        assert self.configs.stored(REPO, MAIN, verify=True)
+        assert self.registry.names().branches
+        sweep = uuid4()
+        assert self.sweeps.begin(sweep, "timer", timedelta(seconds=9))
+        assert self.sweeps.claim_head_checks(9)
+        self.sweeps.moved(REPO, {name: commit(9) for name in self.sweeps.judged(REPO)})
+        self.sweeps.ask_due_deep_syncs()
+        self.sweeps.end(sweep, SweepSummary(started=True))
+        assert self.sweeps.age() is not None
+        assert self.queue.status(REPO)
+        assert self.journal.deliveries(REPO, 9)
+        assert self.journal.syncs(REPO, None, 9)
+        assert self.journal.overview().waiting
+        assert self.journal.prune(timedelta()) > 0
+        self.registry.remove(REPO, expected=2)
 
     @contextmanager
     def transaction(self) -> Iterator[Callable[..., list[TupleRow]]]:
@@ -127,7 +168,7 @@ class Store:
         with psycopg.connect(self.conninfo, prepare_threshold=None) as connection:
 
             def execute(statement: str, *parameters: object) -> list[TupleRow]:
-                cursor = connection.execute(statement.encode(), parameters)
+                cursor = connection.execute(statement.encode(), parameters or None)
                 return cursor.fetchall() if cursor.description else []
 
             yield execute

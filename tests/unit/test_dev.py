@@ -161,7 +161,7 @@ def test_a_good_check_ends_with_the_line_of_the_tests(project: Path) -> None:
         ["lint", "ok"],
         ["types", "ok"],
         ["imports", "ok"],
-        ["pytest"],
+        ["pytest", "-n"],
     ]
 
 
@@ -170,7 +170,7 @@ def test_a_good_check_ends_with_the_line_of_the_tests(project: Path) -> None:
     [
         ("ruff format", "format", "bin/ruff format --check ."),
         ("mypy ", "types", "bin/mypy"),
-        ("pytest ", "tests", "bin/pytest"),
+        ("pytest -n", "tests", "bin/pytest -n logical"),
     ],
 )
 def test_a_failing_step_is_named_with_how_to_run_only_it(project: Path, fails: str, step: str, again: str) -> None:

@@ -82,6 +82,8 @@ def test_all_styles_of_text() -> None:
 
 def test_a_byte_order_mark_and_windows_line_ends_change_nothing() -> None:
     assert read(b"\xef\xbb\xbfa: 1\r\nb:\r\n  - 2\r\n") == {"a": 1, "b": [2]}
+    assert places_of(refused(b"\xef\xbb\xbfa: \x07")) == [("yaml-syntax", 1, 4)]
+    assert places_of(refused(b"\xef\xbb\xbfa: yes")) == [("ambiguous-scalar", 1, 4)]
 
 
 def test_an_alias_repeats_a_value() -> None:
@@ -120,6 +122,11 @@ def test_a_repeated_key_is_told_with_the_line_of_the_first() -> None:
     assert (finding.rule, finding.line, finding.column, finding.pointer) == ("duplicate-key", 4, 5, "/list/0/name")
     assert '"name"' in finding.message
     assert "line 2" in finding.message
+
+
+def test_of_several_repeated_keys_each_is_told_with_its_first() -> None:
+    messages = [finding.message for finding in refused("b: 1\nb: 2\nc: 3\nc: 4\nb: 5\n")]
+    assert [message[-2] for message in messages] == ["1", "3", "1"]
 
 
 def test_a_pointer_escapes_what_json_pointers_escape() -> None:

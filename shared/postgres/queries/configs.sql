@@ -57,7 +57,7 @@ WITH incoming AS MATERIALIZED (
         since = CASE WHEN b.condition = %(condition)s AND b.reason = %(reason)s THEN b.since ELSE clock_timestamp() END
     FROM counted AS n
     WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND b.lease_id = %(sync_id)s
-    RETURNING b.generation, b.requested > b.finished AS more, n.written, n.removed
+    RETURNING b.generation, b.requested > b.finished AS more, n.written, n.removed, b.deep_requested
 ), deleted AS (
     DELETE FROM runtime_configs AS c USING fence
     WHERE c.repo_id = %(repo_id)s AND c.branch = %(branch)s AND c.filepath = ANY (%(gone)b::text[])
@@ -86,10 +86,10 @@ WITH incoming AS MATERIALIZED (
            %(reason)s, %(message)s, nullif(%(report)s, '{"findings": [], "omitted": 0}'::jsonb)
     FROM fence
 )
-SELECT generation, more, written + removed > 0, written, removed FROM fence
+SELECT generation, more, written + removed > 0, written, removed, deep_requested FROM fence
 
 -- name: ended
-SELECT s.generation, b.requested > s.to_request, s.written + s.removed > 0, s.written, s.removed
+SELECT s.generation, b.requested > s.to_request, s.written + s.removed > 0, s.written, s.removed, b.deep_requested
 FROM syncs AS s JOIN branches AS b ON b.repo_id = s.repo_id AND b.branch = s.branch
 WHERE s.sync_id = %(sync_id)s
 

@@ -121,7 +121,7 @@ WITH fence AS (
         message = CASE WHEN %(condition)s::text IS NULL THEN b.message ELSE %(message)s END,
         since = CASE WHEN coalesce(%(condition)s, b.condition) = b.condition THEN b.since ELSE clock_timestamp() END
     WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND b.lease_id = %(sync_id)s
-    RETURNING b.generation, b.commit_id, b.requested > %(seen)s AS more
+    RETURNING b.generation, b.commit_id, b.requested > %(seen)s AS more, b.deep_requested
 ), logged AS (
     INSERT INTO syncs (sync_id, repo_id, branch, trigger, outcome, started_at, from_request, to_request, commit_id,
                        generation, reason, message)
@@ -129,7 +129,7 @@ WITH fence AS (
            fence.commit_id, fence.generation, %(reason)s, %(message)s
     FROM fence
 )
-SELECT generation, more FROM fence
+SELECT generation, more, deep_requested FROM fence
 
 -- name: pause_source
 INSERT INTO sources AS s (source, paused_until, reason)
