@@ -6,7 +6,7 @@ unlikely each step looks.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -106,6 +106,24 @@ class Sync:
             if settled is None or budget.deadline.is_over or not (settled.more or (deep and settled.deep_waits)):
                 break
         return outcome
+
+    def by_hand(
+        self,
+        repo_id: RepoId,
+        branches: Sequence[BranchName],
+        budget: Budget,
+        *,
+        commit: CommitId | None = None,
+        deep: bool = False,
+    ) -> Iterator[tuple[BranchName, Outcome]]:
+        """Sync for a person who waits, branch by branch. `commit` is of the only one, and may need no sync at all."""
+        if commit and not deep and (known := self.covers(repo_id, branches[0], commit, budget.deadline)):
+            yield branches[0], known
+            return
+        # Requested before the first is synced: whatever becomes of this process, the timer goes on with it.
+        self._queue.ask(repo_id, branches, deep=deep)
+        for branch in branches:
+            yield branch, self.run(repo_id, branch, budget, Trigger.MANUAL, probe=True, deep=deep)
 
     def run_due(self, budget: Budget) -> tuple[Claim, Outcome] | None:
         """One pass over the branch that is due longest; None when no branch is."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,6 @@ from shared.model import (
     Deadline,
     Outcome,
     Repository,
-    Trigger,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def sync(
             if dry_run:
                 done = _judged(app, found, branches, budget)
             else:
-                done = _synced(app, found, branches, budget, wanted, deep=deep)
+                done = app.sync.by_hand(found.repo_id, branches, budget, commit=wanted, deep=deep)
             for name, outcome in done:
                 outcomes[name] = outcome
                 show(f"{found.name}: {len(outcomes)} of {counted(len(branches), 'branch', 'branches')}")
@@ -80,31 +79,11 @@ def sync(
     return exit_codes.of_outcomes(outcomes.values())
 
 
-_Done: TypeAlias = Iterator[tuple[BranchName, Outcome]]
-
-
-def _judged(app: "App", repository: Repository, branches: Sequence[BranchName], budget: Budget) -> _Done:
+def _judged(
+    app: "App", repository: Repository, branches: Sequence[BranchName], budget: Budget
+) -> Iterator[tuple[BranchName, Outcome]]:
     for branch in branches:
         yield branch, app.sync.judge(repository.repo_id, branch, budget.deadline)
-
-
-def _synced(
-    app: "App",
-    repository: Repository,
-    branches: Sequence[BranchName],
-    budget: Budget,
-    commit: CommitId | None,
-    *,
-    deep: bool,
-) -> _Done:
-    repo_id = repository.repo_id
-    if commit and not deep and (known := app.sync.covers(repo_id, branches[0], commit, budget.deadline)):
-        yield branches[0], known
-        return
-    # Requested before the first is synced: whatever becomes of this process, the timer goes on with it.
-    app.queue.ask(repo_id, branches, deep=deep)
-    for branch in branches:
-        yield branch, app.sync.run(repo_id, branch, budget, Trigger.MANUAL, probe=True, deep=deep)
 
 
 def _chosen(repository: Repository, branch: str | None) -> tuple[BranchName, ...]:

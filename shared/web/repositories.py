@@ -3,7 +3,6 @@
 import re
 from collections import defaultdict
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +25,6 @@ from shared.model import (
     Rejected,
     RepoId,
     Repository,
-    Trigger,
 )
 from shared.web import problems, representations
 from shared.web.access import Role
@@ -105,12 +103,7 @@ class Repositories:
         repo_id, sync = repository.repo_id, self._services.sync
         if dry_run:
             return _of_outcomes(call, repository, {one: sync.judge(repo_id, one, budget.deadline) for one in branches})
-        if commit and not deep and (known := sync.covers(repo_id, branches[0], commit, budget.deadline)):
-            return _of_outcomes(call, repository, {branches[0]: known})
-        # Requested before the first is synced: whatever becomes of this call, the timer goes on with it.
-        self._services.queue.ask(repo_id, branches, deep=deep)
-        run = partial(sync.run, repo_id, budget=budget, trigger=Trigger.MANUAL, probe=True)
-        return _of_outcomes(call, repository, {one: run(branch=one) for one in branches})
+        return _of_outcomes(call, repository, dict(sync.by_hand(repo_id, branches, budget, commit=commit, deep=deep)))
 
     def reconcile(self, call: Call) -> Reply:
         """Sync what is due, for some seconds; 202 when another sweep is at it already."""

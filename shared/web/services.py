@@ -1,6 +1,6 @@
 """What the HTTP interface is wired to, and its limits. Plain values: settings are read elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -17,7 +17,6 @@ from shared.model import (
     RepoId,
     Repository,
     SweepSummary,
-    Trigger,
 )
 from shared.ports import ConfigReader, Journal, Queue, Registry
 
@@ -25,16 +24,20 @@ from shared.ports import ConfigReader, Journal, Queue, Registry
 class Syncing(Protocol):
     """Makes one branch equal to its head."""
 
-    def run(
-        self, repo_id: RepoId, branch: BranchName, budget: Budget, trigger: Trigger, *, probe: bool = False
-    ) -> Outcome: ...
+    def by_hand(
+        self,
+        repo_id: RepoId,
+        branches: Sequence[BranchName],
+        budget: Budget,
+        *,
+        commit: CommitId | None = None,
+        deep: bool = False,
+    ) -> Iterator[tuple[BranchName, Outcome]]:
+        """Sync for a person who waits, branch by branch."""
+        ...
 
     def judge(self, repo_id: RepoId, branch: BranchName, deadline: Deadline) -> Outcome:
         """What a sync would end with now; changes nothing."""
-        ...
-
-    def covers(self, repo_id: RepoId, branch: BranchName, commit: CommitId, deadline: Deadline) -> Outcome | None:
-        """The outcome of a commit that needs no sync any more; None when it needs one."""
         ...
 
 

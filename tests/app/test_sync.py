@@ -3,8 +3,10 @@
 import pytest
 from support.world import INVALID, MAIN, NOT_YAML, Team, World, budget, workflow
 
+from shared.errors import SourceRefused
 from shared.model import (
     ABSENT,
+    BranchName,
     CommitId,
     Condition,
     DeferReason,
@@ -20,6 +22,7 @@ from shared.model import (
 from shared.rules import Rules
 
 A, B = "a_runtime.yaml", "etl/b_runtime.yaml"
+DEV = BranchName("dev")
 
 
 def test_a_first_sync_serves_every_runtime_config_and_nothing_else(team: Team) -> None:
@@ -350,6 +353,47 @@ class TestCovers:
         new = team.git.commit({A: workflow(2)})
         assert team.world.sync.covers(team.repo_id, MAIN, new, budget().deadline) is None
         assert team.world.sync.covers(team.repo_id, MAIN, CommitId("1" * 40), budget().deadline) is None
+
+
+class TestByHand:
+    """A person waits for the outcome of one branch or all."""
+
+    @pytest.fixture
+    def team(self, world: World) -> Team:
+        team = world.repository(branches=("main", "dev"))
+        team.git.commit({A: workflow(1)})
+        team.git.set_head("dev", team.git.head("main"))
+        return team
+
+    def test_every_branch_gets_its_outcome(self, team: Team) -> None:
+        outcomes = dict(team.world.sync.by_hand(team.repo_id, [MAIN, DEV], budget()))
+        assert [type(outcome) for outcome in outcomes.values()] == [Replaced, Replaced]
+
+    def test_all_branches_are_requested_before_the_first_is_synced(self, team: Team) -> None:
+        team.world.sweep()
+        next(team.world.sync.by_hand(team.repo_id, [MAIN, DEV], budget()))
+        assert team.status("dev").is_waiting
+
+    def test_a_commit_that_is_served_is_answered_without_a_request(self, team: Team) -> None:
+        team.world.sweep()
+        before = team.status()
+        commit = team.git.head("main")
+        assert dict(team.world.sync.by_hand(team.repo_id, [MAIN], budget(), commit=commit)) == {
+            MAIN: Unchanged(commit, before.generation)
+        }
+        assert team.status() == before
+
+    def test_a_deep_sync_looks_at_a_served_commit_all_the_same(self, team: Team) -> None:
+        team.world.sweep()
+        team.world.execute("UPDATE runtime_configs SET config = '{}'")
+        commit = team.git.head("main")
+        dict(team.world.sync.by_hand(team.repo_id, [MAIN], budget(), commit=commit, deep=True))
+        assert team.numbers() == {A: "workflow-1"}
+
+    def test_a_paused_source_is_probed(self, team: Team) -> None:
+        team.world.queue.pause_source(team.repository.source, SourceRefused("The token has expired."))
+        outcomes = dict(team.world.sync.by_hand(team.repo_id, [MAIN], budget()))
+        assert isinstance(outcomes[MAIN], Replaced)
 
 
 class OtherRules:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from support.stores import MAIN, PATIENCE, REPO, Store, at_once, commit, config, delivery, judgement
+from support.stores import MAIN, REPO, Store, at_once, commit, config, delivery, judgement
 
 from shared.errors import ClaimLost, RepositoryNotFound
 from shared.model import BranchName, Change, Claim, CommitId, FilePath, Generation, Listing, SyncId, Trigger
@@ -246,4 +246,3 @@ def test_changing_against_everything_else_deadlocks_with_nothing(races: Store) -
         )
         == [None] * 9
     )
-    assert PATIENCE

