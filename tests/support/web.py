@@ -1,7 +1,7 @@
 """The WSGI app over a real database, and a client that holds every answer to openapi.json."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha1

@@ -205,6 +205,7 @@ def test_only_what_is_below_the_root_is_looked_at() -> None:
         ("*runtime*.yaml", "Runtime.yaml"),
         ("*runtime*.yaml", "x_RUNTIME.YML"),
         ("*runtime*.yml", "runtime.yaml"),
+        ("*.json", "x.JSON"),
         ("Config[0-9].YAML", "config1.yml"),
     ],
 )

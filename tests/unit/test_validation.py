@@ -149,6 +149,21 @@ def test_every_mistake_is_told_in_one_run_in_the_order_of_the_file() -> None:
     ]
 
 
+def test_keys_that_a_pattern_allows_are_known() -> None:
+    rules = {
+        "additionalProperties": False,
+        "properties": {"size": {}},
+        "patternProperties": {"^x-": {"type": "string"}},
+    }
+    assert under(rules, "v: {x-note: a, size: 1, y-note: b}") == [
+        (1, 25, "/v/y-note", "v has no key y-note: remove it.")
+    ]
+
+
+def test_what_one_branch_of_a_schema_finds_twice_is_told_once() -> None:
+    assert len(under({"allOf": [{"type": "string"}, {"type": "string"}]}, "v: 1")) == 1
+
+
 def test_everything_is_an_error_with_the_rule_s_name() -> None:
     finding = judge({"properties": {"v": {"minLength": 1}}}, 'v: ""')[0]
     assert (finding.path, finding.rule, finding.severity) == (PATH, "schema-min-length", Severity.ERROR)
@@ -188,6 +203,10 @@ class TestTheBranchThatWasMeant:
         assert under(BY_KIND, "v: {kind: file, path: 1}") == [
             (1, 23, "/v/path", "path must be text, but is 1. Put it in quotes.")
         ]
+
+    def test_is_the_one_with_the_fewest_mistakes_when_several_have_its_type(self) -> None:
+        rules = {"anyOf": [{"type": "object", "required": ["a", "b"]}, {"type": "object", "required": ["c"]}]}
+        assert under(rules, "v: {d: 1}") == [(1, 4, "/v", "v lacks the key c.")]
 
     def test_is_asked_for_when_the_value_names_none_that_is_known(self) -> None:
         assert under(BY_KIND, "v: {kind: fil}") == [
