@@ -103,7 +103,9 @@ class Repositories:
         repo_id, sync = repository.repo_id, self._services.sync
         if dry_run:
             return _of_outcomes(call, repository, {one: sync.judge(repo_id, one, budget.deadline) for one in branches})
-        return _of_outcomes(call, repository, dict(sync.by_hand(repo_id, branches, budget, commit=commit, deep=deep)))
+        outcomes = dict(sync.by_hand(repo_id, branches, budget, commit=commit, deep=deep))
+        self._services.reconcile.take_along(budget.deadline)
+        return _of_outcomes(call, repository, outcomes)
 
     def reconcile(self, call: Call) -> Reply:
         """Sync what is due, for some seconds; 202 when another sweep is at it already."""

@@ -60,6 +60,10 @@ class Sweeping(Protocol):
 
     def sweep(self, trigger: str, duration: timedelta) -> SweepSummary: ...
 
+    def take_along(self, deadline: Deadline) -> None:
+        """Some of it, when the timer has not been seen for long."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Services:

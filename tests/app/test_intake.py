@@ -224,6 +224,13 @@ class TestAutomaticRegistration:
         assert (receipt.delivery.decision, receipt.outcomes) == (Decision.UNKNOWN_REPOSITORY, {})
 
 
+def test_a_delivery_that_finds_the_timer_dead_does_some_of_its_work(world: World) -> None:
+    pushed_to, waiting = world.repository("pushed-to"), world.repository("waiting")
+    waiting.git.commit({A: workflow(1)})
+    deliver(world, pushed(pushed_to, "main"))
+    assert waiting.numbers() == {A: "workflow-1"}
+
+
 def test_a_failed_sync_does_not_fail_the_delivery(team: Team) -> None:
     team.drop()
     receipt = deliver(team.world, Event("git.push", repo_id=team.repo_id, updates=None))

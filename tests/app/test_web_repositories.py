@@ -316,6 +316,13 @@ def test_without_a_branch_all_are_synced_and_the_worst_decides(api: Api, store: 
     assert [branch["outcome"] for branch in response.json["branches"]] == ["Replaced", "Rejected", "Deferred"]
 
 
+def test_a_sync_by_hand_helps_a_timer_that_is_overdue(api: Api, store: Store, ends: Ends) -> None:
+    store.register()
+    ends.outcomes = {"main": BUSY}
+    api.post("/repositories/team/sync?branch=main")
+    assert ends.taken_along == 1
+
+
 def test_a_dry_run_changes_nothing(api: Api, store: Store, ends: Ends) -> None:
     store.register()
     before = store.queue.status(GUID)

@@ -77,6 +77,7 @@ class Ends:
     summary: SweepSummary = field(default_factory=lambda: SweepSummary(started=True))
     receipt: Receipt | Exception | None = None
     events: list[Event] = field(default_factory=list)
+    taken_along: int = 0
 
     def by_hand(
         self,
@@ -92,6 +93,9 @@ class Ends:
 
     def judge(self, repo_id: RepoId, branch: BranchName, deadline: Deadline) -> Outcome:
         return self.outcomes[f"{branch} judged"]
+
+    def take_along(self, deadline: Deadline) -> None:
+        self.taken_along += 1
 
     def sweep(self, trigger: str, duration: timedelta) -> SweepSummary:
         return self.summary
