@@ -36,9 +36,10 @@ def mistakes(schema: _Schema, value: JsonValue, places: Iterable[Place]) -> Iter
     """
     seen: set[Mistake] = set()
     whole = Draft202012Validator(schema)
-    for place in dict.fromkeys(places):
+    for place in places:
         rules = _at(schema, place.rules)
-        for error in whole.evolve(schema=_alone(place.keyword, rules)).iter_errors(_at(value, place.path)):
+        alone = whole.evolve(schema={place.keyword: rules[place.keyword]})
+        for error in alone.iter_errors(_at(value, place.path)):
             for mistake in _explain(schema, error, place.path, rules):
                 if mistake not in seen:
                     seen.add(mistake)
@@ -49,15 +50,6 @@ def _at(value: Any, path: Iterable[str | int]) -> Any:
     for token in path:
         value = value[token]
     return value
-
-
-def _alone(keyword: str, rules: _Schema) -> _Schema:
-    """One keyword without its siblings, but for the names of keys that it has to know."""
-    known: dict[str, Any] = {}
-    if keyword == "additionalProperties":
-        for names in ("properties", "patternProperties"):
-            known[names] = dict.fromkeys(rules.get(names, ()), True)
-    return {**known, keyword: rules[keyword]}
 
 
 def _explain(schema: _Schema, error: ValidationError, above: Path, rules: _Schema | None = None) -> Iterator[Mistake]:

@@ -146,12 +146,14 @@ class TestRoles:
             postgres_server.clone("template0") as conninfo,
             closing(psycopg.connect(conninfo, autocommit=True)) as superuser,
         ):
-            database = sql.Identifier(psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"])
-            superuser.execute("CREATE ROLE the_owner LOGIN CREATEROLE")
+            where = psycopg.conninfo.conninfo_to_dict(conninfo)
+            database, password = sql.Identifier(where["dbname"]), sql.Literal(where["password"])
+            create = sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}")
+            superuser.execute(create.format(sql.SQL("the_owner"), sql.SQL("CREATEROLE"), password))
             superuser.execute(sql.SQL("ALTER DATABASE {} OWNER TO the_owner").format(database))
             try:
                 with closing(psycopg.connect(conninfo, user="the_owner", autocommit=True)) as owner:
-                    owner.execute("CREATE ROLE the_app LOGIN")
+                    owner.execute(create.format(sql.SQL("the_app"), sql.SQL(""), password))
                 yield make_conninfo(conninfo, user="the_owner")
             finally:
                 superuser.execute(sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(database))
