@@ -152,9 +152,11 @@ def _objection(
         what = "a symbolic link" if entry.mode == _SYMLINK else "a submodule"
         return Finding(_shown(path), "not-a-file", Severity.NOTE, f"This is {what} and is not followed.")
     error = None
-    if _NOT_UTF_8.search(path):
+    # Quick, and false for all that the two patterns find: most paths are spared both.
+    doubtful = not path.isprintable()
+    if doubtful and _NOT_UTF_8.search(path):
         error = "path-not-utf-8", "The path is not UTF-8: rename the file."
-    elif _CONTROL.search(path):
+    elif doubtful and _CONTROL.search(path):
         error = "path-control-character", "The path holds a control character: rename the file."
     elif len(path.encode()) > limits.max_path_bytes:
         error = "path-too-long", f"The path is longer than {limits.max_path_bytes:,} bytes: shorten it."

@@ -139,11 +139,14 @@ def ending_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
         raise _Ended
 
+    has_ended = False
     try:
         before.update({number: signal.signal(number, end) for number in signals})
         yield
     except _Ended:
-        pass
+        has_ended = True
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        # Else they stay ignored: a second Ctrl-C, while the process says goodbye, would make its end a failure.
+        if not has_ended:
+            for number, handler in before.items():
+                signal.signal(number, handler)
