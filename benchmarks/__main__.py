@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from benchmarks import imports, memory, reading, replace, stage, sync
 from benchmarks.comparison import Table
+from examples.embedded_postgres import CannotRun
 
 BENCHMARKS: Mapping[str, Callable[[stage.Stage], Iterator[Table]]] = {
     "imports": imports.run,
@@ -26,7 +27,13 @@ def main(arguments: list[str]) -> int:
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
-    missed = _run(chosen.names or list(BENCHMARKS), quick=chosen.quick)
+    try:
+        missed = _run(chosen.names or list(BENCHMARKS), quick=chosen.quick)
+    except CannotRun as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
     print(f"{missed} missed." if missed else "Every target that was measured is met.")
     return 1 if missed else 0
 

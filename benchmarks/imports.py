@@ -18,7 +18,9 @@ def run(stage: Stage) -> Iterator[Table]:
     for module in _MODULES:
         _imported(module)  # Compiles what is not.
     ours, plain = medians([[_imported(module) for module in _MODULES] for _ in range(rounds)])
-    yield Table("import in a new process", [Comparison("function_app, azure.functions", ours, plain, at_most_times(1.6))])
+    yield Table(
+        "import in a new process", [Comparison("function_app, azure.functions", ours, plain, at_most_times(1.6))]
+    )
 
 
 def _imported(module: str) -> float:

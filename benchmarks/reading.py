@@ -49,6 +49,7 @@ def _item(team: Team, repository: Repository, rounds: int) -> Table:
     read = partial(_call, team, _get(url), "200 OK")
     _, etag = read()
     unmodified = partial(_call, team, _get(url, HTTP_IF_NONE_MATCH=etag), "304 NOT MODIFIED")
+    # One by one: back to back, the bare SELECT would find its server process still awake, which no request does.
     ours, held, plain = in_turn(rounds, (1, read), (1, unmodified), (1, bare))
     rows = [
         Comparison("item, bare SELECT of it", ours, plain, at_most_times(2)),

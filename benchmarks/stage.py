@@ -1,28 +1,28 @@
 """What measuring needs: an embedded PostgreSQL with a server's default settings, the wired app, and Git repositories.
 
-Durability is on (fsync, synchronous commit, full-page writes), for both ways alike: that is how a production server runs.
+Durability is on (fsync, synchronous commit, full-page writes) for both ways alike, as on a production server.
 """
 
 import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
-from examples import embedded_postgres
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from tests.support.git import GitRepository
 
 from benchmarks import workflows
+from examples import embedded_postgres
 from shared import bootstrap
 from shared.bootstrap import App
 from shared.model import BranchName, Budget, Deadline, Outcome, Registration, RepoId, Repository, SourceName, Trigger
 from shared.postgres.migrate import migrate
+from tests.support.git import GitRepository
 
 MAIN = BranchName("main")
 READER_KEY = "made-up-reader-key-0123456789abcdef"
@@ -43,15 +43,15 @@ class Stage:
     @contextmanager
     def database(self) -> Iterator[str]:
         """The conninfo of a migrated, empty database."""
-        name = sql.Identifier(f"bench_{next(self._numbers)}")
+        name = f"bench_{next(self._numbers)}"
         with psycopg.connect(self.server, autocommit=True) as admin:
-            admin.execute(sql.SQL("CREATE DATABASE {}").format(name))
-            conninfo = make_conninfo(self.server, dbname=name.as_string().strip('"'))
-            migrate(conninfo)
+            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             try:
+                conninfo = make_conninfo(self.server, dbname=name)
+                migrate(conninfo)
                 yield conninfo
             finally:
-                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     @contextmanager
     def team(self, **settings: str) -> "Iterator[Team]":
@@ -67,7 +67,7 @@ class Stage:
 
     @contextmanager
     def countable_wal(self) -> Iterator[None]:
-        """Write-ahead log without full-page images, which depend on the last checkpoint, and without the autovacuum's."""
+        """Write-ahead log without full-page images, which depend on the last checkpoint, nor autovacuum's."""
         self._configure(_COUNTABLE)
         try:
             yield

@@ -3,6 +3,7 @@
 The plain way does the same for both: it cannot tell what changed.
 """
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -13,17 +14,17 @@ if sys.platform != "win32":
     import resource
 
 import psycopg
-from tests.support.git import GitRepository
 
 from benchmarks import plain, workflows
 from benchmarks.comparison import Comparison, Table, Work, times_less
 from benchmarks.stage import Stage, Team
 from shared.model import Outcome, Replaced, Repository
+from tests.support.git import GitRepository
 
 _LARGEST = 10_000
-_COLD_ROUNDS = 3
-_PUSH_ROUNDS = 9
-_PLAIN_ROUNDS = 3
+_ROUNDS = 3
+_PUSHES = 7
+"""In each round."""
 
 
 class Cost(NamedTuple):
@@ -36,14 +37,12 @@ class Cost(NamedTuple):
 
 def run(stage: Stage) -> Iterator[Table]:
     for count in (100, 300) if stage.quick else (1_000, _LARGEST):
-        # One plain sync of the largest takes minutes, and differs little from the next.
-        plain_rounds = 1 if count == _LARGEST else _PLAIN_ROUNDS
+        git = stage.repository(count)
         with stage.team() as team:
-            git = stage.repository(count)
-            cold = _median([_cold(team, git, count) for _ in range(_COLD_ROUNDS)])
-            push = _median(_pushes(team, git, count))
+            cold, push = _ours(team, git, count)
             with psycopg.connect(team.conninfo, autocommit=True) as connection:
-                usual = _median(_plain(connection, git, plain_rounds))
+                # One plain sync of the largest takes minutes, and differs little from the next.
+                usual = _plain(connection, git, rounds=1 if count == _LARGEST else _ROUNDS)
         yield Table(f"sync, {count:,} files, cold", list(_against(cold, usual)))
         yield Table(f"sync, {count:,} files, one changed", list(_against(push, usual)))
         target = times_less(50) if count == _LARGEST else None
@@ -60,34 +59,35 @@ def _against(ours: Cost, usual: Cost) -> Iterator[Comparison]:
     yield Comparison("CPU of its git processes", ours.children, usual.children)
 
 
-def _cold(team: Team, git: GitRepository, count: int) -> Cost:
-    repository = team.register(git.path)
+def _ours(team: Team, git: GitRepository, count: int) -> tuple[Cost, Cost]:
+    """Cold, and after one file changed; in turn, so that what else the machine does strikes both."""
+    colds, pushes = [], []
+    revisions = itertools.count(1)
+    for _ in range(_ROUNDS):
+        repository = team.register(git.path)
+        colds.append(_synced(team, repository, count))
+        for revision in itertools.islice(revisions, _PUSHES):
+            number = revision % count
+            git.commit({workflows.path(number): workflows.content(number, revision)})
+            team.ask(repository)
+            pushes.append(_synced(team, repository, 1))
+        team.remove(repository)
+    return _median(colds), _median(pushes)
+
+
+def _synced(team: Team, repository: Repository, written: int) -> Cost:
     outcomes: list[Outcome] = []
     cost = measured(lambda: outcomes.append(team.sync(repository)))
-    _check(outcomes[0], count)
-    team.remove(repository)
+    outcome = outcomes[0]
+    assert isinstance(outcome, Replaced), outcome
+    assert outcome.written == written, outcome
     return cost
 
 
-def _pushes(team: Team, git: GitRepository, count: int) -> list[Cost]:
-    repository = team.register(git.path)
-    _check(team.sync(repository), count)
-    return [_push(team, git, repository, number % count, number) for number in range(1, _PUSH_ROUNDS + 1)]
-
-
-def _push(team: Team, git: GitRepository, repository: Repository, number: int, revision: int) -> Cost:
-    git.commit({workflows.path(number): workflows.content(number, revision)})
-    team.ask(repository)
-    outcomes: list[Outcome] = []
-    cost = measured(lambda: outcomes.append(team.sync(repository)))
-    _check(outcomes[0], 1)
-    return cost
-
-
-def _plain(connection: plain.Connection, git: GitRepository, rounds: int) -> list[Cost]:
+def _plain(connection: plain.Connection, git: GitRepository, rounds: int) -> Cost:
     connection.execute(plain.TABLE)
     validate = plain.validator()
-    return [measured(lambda: plain.sync(connection, git.path, validate)) for _ in range(rounds)]
+    return _median([measured(lambda: plain.sync(connection, git.path, validate)) for _ in range(rounds)])
 
 
 def measured(work: Work) -> Cost:
@@ -107,8 +107,3 @@ def _children() -> float:
 
 def _median(costs: list[Cost]) -> Cost:
     return Cost(*(median(column) for column in zip(*costs, strict=True)))
-
-
-def _check(outcome: Outcome, written: int) -> None:
-    assert isinstance(outcome, Replaced), outcome
-    assert outcome.written == written, outcome

@@ -5,7 +5,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -43,15 +42,14 @@ def files(count: int) -> dict[str, bytes]:
     return {path(number): content(number) for number in range(count)}
 
 
+def config(number: int, revision: int = 0) -> RuntimeConfig:
+    """The same file, judged: what a sync hands to the store."""
+    text = _template(number).json.replace(_MARK, f"workflow-{number}-{revision}")
+    return RuntimeConfig(path(number), BlobId(f"{revision:020x}{number:020x}"), text)
+
+
 def configs(count: int, revision: int = 0) -> tuple[RuntimeConfig, ...]:
-    """The same files, judged: what a sync hands to the store."""
-    return tuple(_configs(count, revision))
-
-
-def _configs(count: int, revision: int) -> Iterator[RuntimeConfig]:
-    for number in range(count):
-        text = _template(number).json.replace(_MARK, f"workflow-{number}-{revision}")
-        yield RuntimeConfig(path(number), BlobId(f"{revision:020x}{number:020x}"), text)
+    return tuple([config(number, revision) for number in range(count)])
 
 
 def _template(number: int) -> _Template:

@@ -3,6 +3,7 @@
 Factories are annotated with the port that they fill, so that the type checker proves the fit.
 """
 
+import gc
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -112,6 +113,9 @@ def build(
         decode=decode,
     )
     wsgi = create_app(services, access_from(settings, secrets), limits_from(settings))
+    # All that was loaded until now stays. The collector need not walk it in the middle of every third sync again, which
+    # was an eighth of what a push to a branch of 10,000 files cost this process.
+    gc.freeze()
     return App(settings, wsgi, registry, registrar, queue, sync, reconcile, pool)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from support.stores import Store
+from support.stores import MAIN, REPO, TWO, Store, commit, judgement
 
 from shared.postgres.pool import Pool
 
@@ -13,6 +13,15 @@ from shared.postgres.pool import Pool
 def store(pool: Pool, database: str) -> Store:
     """All adapters over one empty, migrated database."""
     return Store(pool, database)
+
+
+@pytest.fixture
+def served(store: Store) -> Store:
+    """`main` serves a.yaml and b.yaml at commit 1, and another sync is asked for."""
+    store.register()
+    store.configs.replace(store.claim(), judgement(1), TWO, serve=commit(1))
+    store.queue.ask(REPO, [MAIN])
+    return store
 
 
 @pytest.fixture

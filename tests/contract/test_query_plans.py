@@ -195,6 +195,17 @@ class TestReplace:
         [scan] = [node for node in _walk(fence) if node.get("Index Name") == "branches_pkey"]
         assert "lease_id = " in scan["Filter"]
 
+    def test_it_is_planned_for_the_documents_at_hand(self, own_database: str) -> None:
+        """A plan for any number of them may take ten times as long for many."""
+        with closing(Pool(own_database, size=1)) as pool:
+            store = Store(pool, own_database)
+            store.register()
+            for number in range(9):
+                store.sync({"a.yaml": number})
+            prepared = [statement for (statement,) in pool.rows("SELECT statement FROM pg_prepared_statements")]
+        assert any("WITH due" in statement or "runtime_configs" in statement for statement in prepared)
+        assert not [statement for statement in prepared if "incoming" in statement]
+
     def test_only_rows_that_are_named_are_read(self, nodes: list[Node]) -> None:
         assert "runtime_configs" not in read_whole(nodes)
 

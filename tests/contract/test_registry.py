@@ -211,6 +211,26 @@ class TestChanging:
         assert store.served() == {"a.yaml": 1}
         assert store.configs.ended(claim.sync_id) is None
 
+    @pytest.mark.parametrize("is_removal", [False, True])
+    def test_it_waits_for_a_branch_before_it_touches_its_rows(self, store: Store, is_removal: bool) -> None:
+        """The order in which a replace locks them: else one day they wait for each other."""
+        current = store.register(REPO, "main", "release")
+        store.sync({"a.yaml": 1}, branch="release")
+
+        def work() -> None:
+            if is_removal:
+                store.registry.remove(REPO, expected=1)
+            else:
+                store.registry.put(REPO, replace(current.registration, branches=(MAIN,)), expected=1)
+
+        with store.transaction() as execute:
+            execute("SELECT 1 FROM branches WHERE branch = 'release' FOR NO KEY UPDATE")
+            waiting = started(work)
+            store.wait_for_lock()
+            assert len(execute("SELECT 1 FROM runtime_configs FOR UPDATE NOWAIT")) == 1
+        assert waiting.result(PATIENCE) is None
+        assert store.rows("release") == {}
+
 
 class TestBranchesThatAreNotNamedAnyMore:
     @pytest.fixture

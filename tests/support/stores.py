@@ -19,10 +19,13 @@ from shared.errors import SourceFailed
 from shared.model import (
     BlobId,
     BranchName,
+    BranchStatus,
     Change,
     Claim,
     CommitId,
     Decision,
+    DeferReason,
+    Deferred,
     Delivery,
     Event,
     Failed,
@@ -75,6 +78,9 @@ def config(path: str, value: JsonValue, *findings: Finding, blob: str | None = N
 
 def judgement(number: int, *, ruleset: str = RULES, report: Report | None = None) -> Judgement:
     return Judgement(commit(number), TreeId(f"{number:040x}"), Ruleset(ruleset), report or Report())
+
+
+TWO = Change((config("a.yaml", {"n": 1}), config("b.yaml", {"n": 2})))
 
 
 def delivery(*updates: RefUpdate, **event: Any) -> Delivery:
@@ -223,6 +229,38 @@ class Store:
         self._commits += 1
         verdict = judgement(self._commits, ruleset=ruleset)
         return self.configs.replace(claim, verdict, Change(tuple(wanted), gone), serve=verdict.commit_id)
+
+    def refusal(self, branch: str = MAIN, repo_id: str = REPO, **more: bool) -> DeferReason:
+        """Why it cannot be claimed; a claim fails the test."""
+        refused = self.queue.claim(RepoId(repo_id), BranchName(branch), SyncId(uuid4()), Trigger.WEBHOOK, **more)
+        assert isinstance(refused, Deferred), refused
+        return refused.reason
+
+    def suspend(self, reason: str | None = "moving house") -> None:
+        current = self.registry.get(REPO)
+        self.registry.put(REPO, replace(current.registration, suspended=reason), expected=current.revision)
+
+    def change(
+        self, *configs: RuntimeConfig, gone: tuple[str, ...] = (), number: int = 7, ruleset: str = RULES
+    ) -> Settled:
+        """Claim `main` and end the sync with exactly this change, accepted."""
+        paths = tuple(map(FilePath, gone))
+        verdict = judgement(number, ruleset=ruleset)
+        return self.configs.replace(self.claim(), verdict, Change(configs, paths), serve=commit(number))
+
+    def finish(self, *branches: str, repo_id: str = REPO) -> None:
+        """Let nothing be asked for any more: each branch serves a.yaml."""
+        for branch in branches or (MAIN,):
+            self.sync({"a.yaml": 1}, branch=branch, repo_id=repo_id)
+
+    def expire_leases(self) -> None:
+        self.sql("UPDATE branches SET lease_until = clock_timestamp() - interval '1 second' WHERE lease_id IS NOT NULL")
+
+    def end_pauses(self) -> None:
+        self.sql("UPDATE sources SET paused_until = clock_timestamp() - interval '1 second'")
+
+    def status(self, branch: str = MAIN, repo_id: str = REPO) -> BranchStatus:
+        return next(status for status in self.queue.status(RepoId(repo_id)) if status.branch == branch)
 
     def branch(self, branch: str = MAIN, repo_id: str = REPO) -> Mapping[str, Any]:
         """The branch's row."""
