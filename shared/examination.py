@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from shared.errors import SourceFailed
@@ -107,10 +107,18 @@ class Examiner:
         stored: Mapping[FilePath, StoredId],
         deadline: Deadline,
         checkpoint: Checkpoint,
+        *,
+        whole: bool = True,
     ) -> Change:
-        """What makes the stored set equal to the commit that is served again. Judges nothing: it was accepted."""
+        """What makes the stored set equal to the commit that is served again. Judges nothing: it was accepted.
+
+        Without `whole` the present rules are not those that chose its files: only rows that were altered are read
+        again, under the findings that they have, and no path comes or goes.
+        """
         if commit is None:
             return Change(gone=tuple(stored))
+        if not whole:
+            return self._altered(repository, commit, stored, deadline, checkpoint)
         _, selection = self._listing(repository, commit, deadline, checkpoint)
         fetch: list[TreeEntry] = []
         for path, entry in selection.entries.items():
@@ -119,6 +127,21 @@ class Examiner:
                 fetch.append(entry)
         read = self._read(repository, commit, fetch, deadline, checkpoint)
         return Change(tuple(read.configs), tuple(path for path in stored if path not in selection.entries))
+
+    def _altered(
+        self,
+        repository: Repository,
+        commit: CommitId,
+        stored: Mapping[FilePath, StoredId],
+        deadline: Deadline,
+        checkpoint: Checkpoint,
+    ) -> Change:
+        checkpoint()
+        tree = self._git.tree(repository, commit, deadline)
+        prove(tree)
+        altered = {path for path, known in stored.items() if not known.is_intact}
+        read = self._read(repository, commit, [one for one in tree.entries if one.path in altered], deadline, checkpoint)
+        return Change(tuple(replace(config, findings=stored[config.path].findings) for config in read.configs))
 
     def _listing(
         self, repository: Repository, commit: CommitId, deadline: Deadline, checkpoint: Checkpoint

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from shared.errors import RuntimeStoreError, SourceError, SourceRefused, SourceThrottled
+from shared.errors import RuntimeStoreError, SourceError, SourceRefused, SourceThrottled, Unavailable
 from shared.examination import Examiner
 from shared.model import ABSENT, BranchName, Budget, CommitId, Deadline, Repository, Ruleset, SweepSummary
 from shared.ports import GitSource, Journal, Queue, Sweeps
@@ -55,9 +55,11 @@ class Reconcile:
         if not self._sweeps.begin(sweep_id, trigger, duration):
             return SweepSummary(started=False)
         deadline = Deadline.after(duration)
+        # What was asked for goes first: hosts that hang while their heads are looked at must not delay a push.
+        outcomes = self._in_parallel(lambda: self._sync_due(deadline))
         self._sweeps.ask_due_deep_syncs()
         heads = self._in_parallel(lambda: self._check_heads(deadline))
-        outcomes = self._in_parallel(lambda: self._sync_due(deadline))
+        outcomes += self._in_parallel(lambda: self._sync_due(deadline))
         self._journal.prune(self._retention)
         summary = SweepSummary(
             started=True,
@@ -136,7 +138,7 @@ class Reconcile:
         while not deadline.is_over:
             try:
                 done = self._sync.run_due(Budget(deadline))
-            except RuntimeStoreError:
+            except Unavailable:
                 raise
             except Exception:
                 # The branch keeps its lease and its back-off; the others go on.

@@ -264,13 +264,17 @@ class Sync:
         checkpoint = self._checkpoint(claim, budget)
         checkpoint()
         stored = self._configs.stored(claim.repo_id, claim.branch, verify=True)
-        report = claim.report
+        # A commit that newer rules rejected was chosen by others: by these it may hold other files.
+        whole = claim.judged_and_accepted or {row.ruleset for row in stored.values()} == {claim.judged_ruleset}
+        change, skipped = Change(), ""
         try:
-            change = self._examiner.damage(repository, claim.commit_id, stored, budget.deadline, checkpoint)
+            change = self._examiner.damage(
+                repository, claim.commit_id, stored, budget.deadline, checkpoint, whole=whole
+            )
         except CommitMissing as error:
-            change, report = Change(), _noted(report, error.message)
+            skipped = error.message
         checkpoint()
-        judgement = Judgement(judged, claim.judged_tree, claim.judged_ruleset, report)
+        judgement = Judgement(judged, claim.judged_tree, claim.judged_ruleset, _noted(claim.report, skipped))
         return self._write(claim, judgement, change, claim.commit_id, claim.judged_and_accepted)
 
     # -- Endings -----------------------------------------------------------------------------------------------------
@@ -345,7 +349,7 @@ def _out_of_time() -> Deferred:
 
 
 def _noted(report: Report, message: str) -> Report:
-    """With a note that this deep sync compared nothing; one, however often that happens."""
+    """With the note why the latest deep sync compared nothing, or without one when it did."""
     note = Finding(FilePath(""), "deep-sync-skipped", Severity.NOTE, message)
     others = tuple(finding for finding in report.findings if finding.rule != note.rule)
-    return replace(report, findings=(*others, note))
+    return replace(report, findings=(*others, note) if message else others)

@@ -20,7 +20,7 @@ WORTH_COMPRESSING = 1024
 
 # A quoted tag, weak or not, or a bare word. Generations are below 2^53; more digits would not fit the database's type.
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
-_GENERATION = re.compile(r"([0-9]{1,18})(-gzip)?")
+_GENERATION = re.compile(r"(0|[1-9][0-9]{0,17})(-gzip)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,10 @@ WITH incoming AS MATERIALIZED (
 ), upserted AS (
     INSERT INTO runtime_configs AS c (repo_id, branch, filepath, config, blob_id, ruleset, generation, digest,
                                       findings)
-    SELECT %(repo_id)s, %(branch)s, filepath, config, blob_id, %(judged_ruleset)s, fence.generation, digest, findings
+    SELECT %(repo_id)s, %(branch)s, filepath, config, blob_id,
+           -- Healed under rules that did not accept it, a row keeps those that did.
+           CASE WHEN %(accepted)s THEN %(judged_ruleset)s ELSE coalesce(compared.ruleset, %(judged_ruleset)s) END,
+           fence.generation, digest, findings
     FROM compared, fence
     WHERE differs
     ON CONFLICT (repo_id, branch, filepath) DO UPDATE SET
@@ -75,7 +78,7 @@ WITH incoming AS MATERIALIZED (
     -- The same content under new rules: no new generation, and the row's own times stay.
     UPDATE runtime_configs AS c SET ruleset = %(judged_ruleset)s, findings = compared.findings
     FROM compared, fence
-    WHERE c.id = compared.id AND NOT compared.differs AND compared.ruleset <> %(judged_ruleset)s
+    WHERE c.id = compared.id AND NOT compared.differs AND compared.ruleset <> %(judged_ruleset)s AND %(accepted)s
 ), logged AS (
     INSERT INTO syncs (sync_id, repo_id, branch, trigger, outcome, started_at, from_request, to_request, commit_id,
                        generation, written, removed, reason, message, report)

@@ -14,8 +14,9 @@ SELECT clock_timestamp() - ended_at FROM sweeps
 
 -- name: claim_head_checks
 -- Each repository has its own moment in the interval, so that a thousand of them do not ask at once.
-UPDATE repositories SET heads_checked_at = clock_timestamp()
-WHERE repo_id IN (
+-- `due` is a statement part of its own, and so read once: as `WHERE repo_id IN (SELECT ... LIMIT)` a nested loop reads it
+-- again for each repository, skips the one that was just marked, and marks them all.
+WITH due AS (
     SELECT r.repo_id
     FROM repositories AS r LEFT JOIN sources AS s ON s.source = r.source
     WHERE r.suspended IS NULL AND (s.source IS NULL OR s.paused_until <= clock_timestamp())
@@ -25,9 +26,12 @@ WHERE repo_id IN (
                 + %(interval)s * (('x' || substr(md5(r.repo_id), 1, 7))::bit(28)::int / 268435456.0)))
     ORDER BY r.heads_checked_at NULLS FIRST, r.repo_id
     LIMIT %(limit)s
-    FOR NO KEY UPDATE OF r SKIP LOCKED)
-RETURNING repo_id, name, project, source, root, pattern, branches, validation, suspended, revision, heads_checked_at,
-          created_at, updated_at
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+UPDATE repositories AS r SET heads_checked_at = clock_timestamp()
+FROM due WHERE r.repo_id = due.repo_id
+RETURNING r.repo_id, r.name, r.project, r.source, r.root, r.pattern, r.branches, r.validation, r.suspended, r.revision,
+          r.heads_checked_at, r.created_at, r.updated_at
 
 -- name: judged
 SELECT branch, judged_commit, judged_ruleset, requested > finished AS is_waiting FROM branches WHERE repo_id = %(repo_id)s
