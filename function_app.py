@@ -55,16 +55,15 @@ def _app() -> "App":
 
 
 def _answer(req: func.HttpRequest, unexpected: int) -> func.HttpResponse:
-    status, kind, detail = 503, "unavailable", "The app could not start."
+    status, kind, detail = 503, "unavailable", "The app could not start; its log says why, and names wrong settings."
     try:
         wsgi = _app().wsgi
         status, kind, detail = unexpected, "internal", "Something is broken here; the log has the details."
         return _call(wsgi, req)
-    except Exception as error:
+    except Exception:
         logger.exception("The request failed")
         problem = {"type": f"urn:runtime-store:problem:{kind}", "kind": kind, "status": status, "detail": detail}
-        problem |= {"problems": getattr(error, "problems", ())}
-        headers = {"Content-Type": "application/problem+json", "Retry-After": "30"}
+        headers = {"Content-Type": "application/problem+json"} | ({"Retry-After": "30"} if status == 503 else {})
         return func.HttpResponse(json.dumps(problem), status_code=status, headers=headers)
 
 

@@ -36,9 +36,9 @@ class _Server:
         self._connection = HTTPConnection(address.hostname or "127.0.0.1", address.port, timeout=SECONDS)
         self._token = base64.b64encode(f"azure-devops:{password}".encode()).decode()
 
-    def repository(self) -> dict[str, Any]:
+    def repository(self) -> tuple[int, dict[str, Any]]:
         self._connection.request("GET", f"/repositories/{REPO_ID}")
-        return self._answer()[1]
+        return self._answer()
 
     def deliver(self, event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         headers = {"Content-Type": "application/json; charset=utf-8", "Authorization": f"Basic {self._token}"}
@@ -70,14 +70,18 @@ def _branches(lines: Iterable[str]) -> list[str]:
 
 
 def _deliver(server: _Server, branches: Sequence[str]) -> None:
-    updates = _updates(branches, server.repository())
+    status, repository = server.repository()
+    if status != 200:
+        _say(f"answered {status}: {repository.get('detail', repository)}")
+        return
+    updates = _updates(branches, repository)
     if not updates:
         return
     started = time.perf_counter()
     status, answer = server.deliver(push_event(updates, _commits(updates)))
     seconds = time.perf_counter() - started
     if status in (200, 202):
-        _tell(answer, updates, server.repository(), seconds)
+        _tell(answer, updates, server.repository()[1], seconds)
     else:
         _say(f"answered {status}: {answer.get('detail', answer)}")
 

@@ -8,12 +8,13 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from time import monotonic
 
 from shared.azure_devops.events import decode
 from shared.errors import SecretUnavailable, SettingsInvalid
 from shared.examination import Examiner
 from shared.intake import Intake
-from shared.key_vault import EnvironmentSecrets, KeyVaultSecrets, managed_identity, secret_client
+from shared.key_vault import WARNING_INTERVAL, EnvironmentSecrets, KeyVaultSecrets, managed_identity, secret_client
 from shared.local_git.source import LocalGitSource
 from shared.model import SweepSummary
 from shared.ports import ConfigReader, ConfigStore, GitSource, Journal, Queue, Registry, Secrets, Sweeps
@@ -154,9 +155,10 @@ def database_url(settings: Settings, secrets: Secrets) -> str:
 
 
 def access_from(settings: Settings, secrets: Secrets) -> Access:
+    told: dict[str, float] = {}
     return Access(
-        lambda: _keys(secrets.get),
-        lambda: _keys(secrets.refresh),
+        lambda: _keys(secrets.get, told),
+        lambda: _keys(secrets.refresh, told),
         anonymous_reads=settings.read_access is ReadAccess.ANONYMOUS,
     )
 
@@ -171,17 +173,21 @@ def limits_from(settings: Settings) -> Limits:
     )
 
 
-def _keys(read: Callable[[str], str | None]) -> Keys:
-    return _grouped(*(_valid(read, name) for key in _KEYS for name in (key, f"{key}-previous")))
+def _keys(read: Callable[[str], str | None], told: dict[str, float]) -> Keys:
+    return _grouped(*(_valid(read, name, told) for key in _KEYS for name in (key, f"{key}-previous")))
 
 
-def _valid(read: Callable[[str], str | None], name: str) -> str | None:
-    """A key that cannot be read or used is none: its role is closed, and the others are not."""
+def _valid(read: Callable[[str], str | None], name: str, told: dict[str, float]) -> str | None:
+    """A key that cannot be read or used is none: its role is closed, and the others are not. `told` holds when the log
+    last said so of each, in monotonic seconds: every request asks for all of them."""
     try:
         text = read(name)
         return text if text is None or _is_valid(name, text) else None
     except SecretUnavailable as error:
-        _log.error("A key cannot be read", extra={"secret": name, "reason": error.message, "hint": error.hint})
+        now = monotonic()
+        if name not in told or now - told[name] >= WARNING_INTERVAL.total_seconds():
+            told[name] = now
+            _log.error("A key cannot be read", extra={"secret": name, "reason": error.message, "hint": error.hint})
         return None
 
 

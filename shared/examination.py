@@ -6,6 +6,7 @@ in chunks, so that neither time nor memory grows with what is already there.
 
 import hashlib
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,9 @@ from shared.ports import GitSource
 from shared.rules import Rules
 
 CHUNK = 200
-"""Files between two checkpoints."""
+"""Files that are fetched at once."""
+SECONDS_BETWEEN = 5.0
+"""How long files are judged without a checkpoint."""
 
 Checkpoint = Callable[[], None]
 """Called before each step that takes time; raises to stop the examination."""
@@ -140,7 +143,9 @@ class Examiner:
         tree = self._git.tree(repository, commit, deadline)
         prove(tree)
         altered = {path for path, known in stored.items() if not known.is_intact}
-        read = self._read(repository, commit, [one for one in tree.entries if one.path in altered], deadline, checkpoint)
+        read = self._read(
+            repository, commit, [one for one in tree.entries if one.path in altered], deadline, checkpoint
+        )
         return Change(tuple(replace(config, findings=stored[config.path].findings) for config in read.configs))
 
     def _listing(
@@ -160,28 +165,55 @@ class Examiner:
         checkpoint: Checkpoint,
     ) -> _Readings:
         readings = _Readings()
+        pause = _Pause(checkpoint)
         paths: dict[BlobId, list[FilePath]] = defaultdict(list)
         for entry in fetch:
             paths[entry.object_id].append(entry.path)
+        total = 0
         for chunk in _chunks(paths):
             checkpoint()
-            missing = set(chunk)
-            for blob_id, data in self._git.blobs(repository, commit, chunk, deadline):
-                _verify(blob_id, data)
-                missing.discard(blob_id)
+            # Judged after Git has ended: files that take long to judge are no reason to call Git slow.
+            blobs = dict(self._git.blobs(repository, commit, chunk, deadline))
+            if len(blobs) < len(chunk):
+                raise SourceFailed(f"Git gave {len(blobs)} of {len(chunk)} files that it lists.")
+            for blob_id, data in blobs.items():
+                if isinstance(data, bytes):
+                    _verify(blob_id, data)
+                    total += len(data)
+            if finding := self._rules.too_many_bytes(total, repository.registration):
+                readings.findings.append(finding)
+                break
+            for blob_id, data in blobs.items():
                 for path in paths[blob_id]:
                     self._judge(readings, path, blob_id, data, repository.registration.validation)
-            if missing:
-                raise SourceFailed(f"Git gave {len(chunk) - len(missing)} of {len(chunk)} files that it lists.")
+                pause.between_files()
         return readings
 
-    def _judge(self, readings: _Readings, path: FilePath, blob_id: BlobId, data: bytes, validation: Validation) -> None:
+    def _judge(
+        self, readings: _Readings, path: FilePath, blob_id: BlobId, data: bytes | int, validation: Validation
+    ) -> None:
+        if isinstance(data, int):
+            readings.findings.append(self._rules.too_large(path, data))
+            return
         document, findings = self._rules.judge(path, blob_id, data, validation)
         readings.findings.extend(findings)
         if document is not None:
             # Text from here on: ten thousand parsed documents would take ten times its memory.
             text = json.dumps(document.value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
             readings.configs.append(RuntimeConfig(path, blob_id, text, tuple(findings)))
+
+
+class _Pause:
+    """A checkpoint now and then between files, since some take a second to judge, and a lease only ninety."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._at = time.monotonic()
+
+    def between_files(self) -> None:
+        if time.monotonic() - self._at > SECONDS_BETWEEN:
+            self._checkpoint()
+            self._at = time.monotonic()
 
 
 def _chunks(blob_ids: Iterable[BlobId]) -> Iterator[list[BlobId]]:

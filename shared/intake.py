@@ -53,7 +53,7 @@ class Intake:
             all_heads=decision is Decision.HEADS_CHECKED or decision is Decision.MALFORMED,
         )
         _log.info(
-            "delivery",
+            "A delivery was recorded",
             extra={"delivery_id": str(delivery.delivery_id), "decision": decision, "repo_id": event.repo_id},
         )
         outcomes = self._synced(repository, branches, budget) if repository else {}

@@ -5,7 +5,7 @@ tree, computed again from the entries, is the one that was asked for.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import translate
 from hashlib import sha1
@@ -58,7 +58,8 @@ def prove(tree: Tree) -> None:
     if computed != tree.tree_id:
         raise SourceFailed(
             f"The listing of tree {tree.tree_id} is not complete: its {len(tree.entries):,} files hash to {computed}.",
-            hint="Nothing was changed. It is listed again at the next try.",
+            hint="Nothing was changed; it is listed again at the next try. If this stays, the commit may hold a folder "
+            "that Git writes no more (an empty one, or file modes of its first years): commit those files anew.",
         )
 
 
@@ -111,31 +112,32 @@ def select(tree: Tree, root: str, pattern: str, limits: ListingLimits, max_bytes
     """
     chosen: dict[FilePath, TreeEntry] = {}
     findings: list[Finding] = []
-    matches = re.compile(translate(pattern)).match
-    for entry in _candidates(tree, root, pattern):
-        if not matches(entry.path.rpartition("/")[2]):
-            findings.append(_near_miss(entry, pattern))
+    matches, almost = re.compile(translate(pattern)).match, _almost(pattern)
+    below = f"{root}/" if root else ""
+    for entry in tree.entries:
+        path = entry.path
+        if not path.startswith(below):
+            continue
+        name = path[path.rfind("/") + 1 :]
+        if not matches(name):
+            if almost(name):
+                findings.append(_near_miss(entry, pattern))
         elif finding := _objection(entry, chosen, limits, max_bytes):
             findings.append(finding)
         else:
-            chosen[entry.path] = entry
+            chosen[path] = entry
     if finding := _too_much(chosen, root, limits):
         return Selection({}, (*findings, finding))
     return Selection(chosen, tuple(findings))
 
 
-def _candidates(tree: Tree, root: str, pattern: str) -> Iterator[TreeEntry]:
-    """Entries below `root` whose name matches the pattern, or would if its case or its .yaml were another."""
+def _almost(pattern: str) -> Callable[[str], object]:
+    """Whether a name would match if its case or its .yaml were another."""
     stem, dot, ending = pattern.rpartition(".")
-    likely = re.compile(translate(pattern), re.IGNORECASE).match
     if dot and ending.lower() in ("yaml", "yml"):
         other = translate(f"{stem}.yml" if ending.lower() == "yaml" else f"{stem}.yaml")
-        likely = re.compile(f"{translate(pattern)}|{other}", re.IGNORECASE).match
-    below = f"{root}/" if root else ""
-    for entry in tree.entries:
-        path = entry.path
-        if path.startswith(below) and likely(path[path.rfind("/") + 1 :]):
-            yield entry
+        return re.compile(f"{translate(pattern)}|{other}", re.IGNORECASE).match
+    return re.compile(translate(pattern), re.IGNORECASE).match
 
 
 def _near_miss(entry: TreeEntry, pattern: str) -> Finding:
@@ -166,19 +168,29 @@ def _objection(
             "The commit lists this path twice, which Git does not write: repair the repository.",
         )
     elif entry.size is not None and entry.size > max_bytes:
-        error = "file-too-large", f"The file has {entry.size:,} bytes; at most {max_bytes:,} are read."
+        return too_large(path, entry.size, max_bytes)
     return Finding(_shown(path), error[0], Severity.ERROR, error[1]) if error else None
+
+
+def too_large(path: FilePath, size: int, max_bytes: int) -> Finding:
+    """The finding about a file of more bytes than are read."""
+    message = f"The file has {size:,} bytes; at most {max_bytes:,} are read."
+    return Finding(_shown(path), "file-too-large", Severity.ERROR, message)
+
+
+def too_many_bytes(total: int, root: str, limits: ListingLimits) -> Finding | None:
+    """The finding about `total` bytes of runtime configs, when they are more than are read."""
+    if total <= limits.max_total_bytes:
+        return None
+    message = f"The runtime configs have {total:,} bytes in all; at most {limits.max_total_bytes:,} are read."
+    return Finding(FilePath(root), "too-many-bytes", Severity.ERROR, message)
 
 
 def _too_much(chosen: dict[FilePath, TreeEntry], root: str, limits: ListingLimits) -> Finding | None:
     if len(chosen) > limits.max_files:
         message = f"The branch has {len(chosen):,} runtime configs; at most {limits.max_files:,} are read."
         return Finding(FilePath(root), "too-many-files", Severity.ERROR, message)
-    total = sum([entry.size or 0 for entry in chosen.values()])
-    if total > limits.max_total_bytes:
-        message = f"The runtime configs have {total:,} bytes in all; at most {limits.max_total_bytes:,} are read."
-        return Finding(FilePath(root), "too-many-bytes", Severity.ERROR, message)
-    return None
+    return too_many_bytes(sum([entry.size or 0 for entry in chosen.values()]), root, limits)
 
 
 def _shown(path: FilePath) -> FilePath:

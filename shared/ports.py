@@ -70,8 +70,9 @@ class GitSource(Protocol):
 
     def blobs(
         self, repository: Repository, commit: CommitId, blob_ids: Collection[BlobId], deadline: Deadline
-    ) -> Iterator[tuple[BlobId, bytes]]:
-        """The bytes of blobs of that commit, each once, in any order. Bytes are not verified here; the sync does."""
+    ) -> Iterator[tuple[BlobId, bytes | int]]:
+        """The bytes of blobs of that commit, each once, in any order; of one that is larger than the source reads, its
+        size. Bytes are not verified here; the sync does."""
         ...
 
     def is_ancestor(self, repository: Repository, ancestor: CommitId, descendant: CommitId, deadline: Deadline) -> bool:
@@ -80,7 +81,7 @@ class GitSource(Protocol):
 
 
 class Registry(Protocol):
-    """The registered repositories. Names are unique, and no name looks like a GUID."""
+    """The registered repositories. Names are unique and set once, and no name looks like a GUID."""
 
     def get(self, repo_id: RepoId) -> Repository:
         """Raises `RepositoryNotFound`."""
@@ -100,7 +101,7 @@ class Registry(Protocol):
         One transaction: the row, a new revision, a request for every named branch, the claims of running syncs taken
         away and verdicts forgotten, so that everything is judged under the new registration; branches it does not name
         any more lose their configs. A put that changes nothing changes nothing. Raises `NameTaken` (name or id),
-        `RepositoryNotFound`, `RevisionMoved`.
+        `RepositoryNotFound`, `RevisionMoved`, and `InvalidRequest` for another name than the one it has.
         """
         ...
 
@@ -121,7 +122,8 @@ class Queue(Protocol):
     ) -> Delivery:
         """Record a delivery and what it asks for, in one transaction, and return it with its request numbers.
 
-        Only after this returned may a webhook be answered with success. An unregistered repository gets no request;
+        Only after this returned may a webhook be answered with success. An unregistered repository and a branch that
+        the registration does not name get no request;
         `all_heads` makes the head check of every repository due.
         """
         ...
@@ -174,8 +176,9 @@ class Sweeps(Protocol):
         """Take the sweep's claim for a little longer than `budget`; False when another holds it."""
         ...
 
-    def end(self, sweep_id: UUID, summary: SweepSummary) -> None:
-        """Give the claim back and keep the summary; does nothing when it is not ours any more."""
+    def end(self, sweep_id: UUID, summary: SweepSummary | None) -> None:
+        """Give the claim back and keep the summary; without one the sweep broke, and does not count as ended. Does
+        nothing when the claim is not ours any more."""
         ...
 
     def age(self) -> timedelta | None:
@@ -262,7 +265,7 @@ class Journal(Protocol):
         ...
 
     def overview(self) -> Overview:
-        """How everything is, from one statement. Raises `SchemaOutdated` when the database wants `migrate`."""
+        """How everything is, from one statement."""
         ...
 
     def prune(self, retention: timedelta) -> int:

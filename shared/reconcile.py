@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from shared.errors import RuntimeStoreError, SourceError, SourceRefused, SourceThrottled, Unavailable
+from shared.errors import SourceError, SourceRefused, SourceThrottled
 from shared.examination import Examiner
 from shared.model import ABSENT, BranchName, Budget, CommitId, Deadline, Repository, Ruleset, SweepSummary
 from shared.ports import GitSource, Journal, Queue, Sweeps
@@ -54,14 +54,22 @@ class Reconcile:
         sweep_id = uuid4()
         if not self._sweeps.begin(sweep_id, trigger, duration):
             return SweepSummary(started=False)
-        deadline = Deadline.after(duration)
+        summary = None
+        try:
+            summary = self._swept(Deadline.after(duration))
+        finally:
+            self._sweeps.end(sweep_id, summary)
+        _log.info("A sweep ended", extra={"trigger": trigger, "summary": str(summary)})
+        return summary
+
+    def _swept(self, deadline: Deadline) -> SweepSummary:
         # What was asked for goes first: hosts that hang while their heads are looked at must not delay a push.
         outcomes = self._in_parallel(lambda: self._sync_due(deadline))
         self._sweeps.ask_due_deep_syncs()
         heads = self._in_parallel(lambda: self._check_heads(deadline))
         outcomes += self._in_parallel(lambda: self._sync_due(deadline))
         self._journal.prune(self._retention)
-        summary = SweepSummary(
+        return SweepSummary(
             started=True,
             heads_checked=heads["checked"],
             heads_failed=heads["failed"],
@@ -69,9 +77,6 @@ class Reconcile:
             outcomes=dict(outcomes),
             is_complete=not deadline.is_over,
         )
-        self._sweeps.end(sweep_id, summary)
-        _log.info("swept", extra={"trigger": trigger, "summary": str(summary)})
-        return summary
 
     def take_along(self, deadline: Deadline) -> None:
         """Do some of the timer's work when it has not been seen for `OVERDUE`: timers have been known to stop."""
@@ -82,8 +87,9 @@ class Reconcile:
             age = self._sweeps.age()
             if age is None or age > OVERDUE:
                 self.sweep("take-along", min(left, _HELP))
-        except RuntimeStoreError as error:
-            _log.warning("sweep not taken along", extra={"error": error.message})
+        except Exception:
+            # The delivery is recorded and answered for; this was a favour to the timer.
+            _log.exception("A sweep was not taken along")
 
     def _in_parallel(self, work: "Callable[[], Counter[str]]") -> "Counter[str]":
         """Each worker counts for itself; the sum of their counts."""
@@ -102,7 +108,7 @@ class Reconcile:
                 self._leave_alone(repositories[0], error)
             except Exception:
                 counts["failed"] += 1
-                _log.exception("head check broke", extra={"repo_id": repositories[0].repo_id})
+                _log.exception("A head check broke", extra={"repo_id": repositories[0].repo_id})
         return counts
 
     def _check(self, repository: Repository, deadline: Deadline) -> int:
@@ -121,7 +127,7 @@ class Reconcile:
 
     def _leave_alone(self, repository: Repository, error: SourceError) -> None:
         """Pause the source where it refuses or throttles us; else let the branches' syncs say what is wrong."""
-        _log.warning("heads not readable", extra={"repo_id": repository.repo_id, "error": error.message})
+        _log.warning("Heads cannot be read", extra={"repo_id": repository.repo_id, "error": error.message})
         if isinstance(error, SourceThrottled):
             self._queue.pause_source(repository.source, error, error.retry_after)
         elif isinstance(error, SourceRefused):
@@ -136,15 +142,7 @@ class Reconcile:
     def _sync_due(self, deadline: Deadline) -> "Counter[str]":
         outcomes: Counter[str] = Counter()
         while not deadline.is_over:
-            try:
-                done = self._sync.run_due(Budget(deadline))
-            except Unavailable:
-                raise
-            except Exception:
-                # The branch keeps its lease and its back-off; the others go on.
-                outcomes["Broken"] += 1
-                _log.exception("sync broke")
-                continue
+            done = self._sync.run_due(Budget(deadline))
             if done is None:
                 break
             outcomes[type(done[1]).__name__] += 1

@@ -13,6 +13,13 @@ from shared.ports import Registry
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _NOT_A_SLUG = re.compile(r"[^A-Za-z0-9._-]+")
+_SOURCE = re.compile(
+    r"(?:https?|git)://[^@?#\s-][^@?#\s]*"
+    r"|ssh://(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9\[][^@\s]*"
+    r"|file://.*"
+    r"|(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]+:(?!/)[^@:-][^@]*"
+    r"|/.*|[A-Za-z]:[/\\].*|\\\\.*"
+)
 _MOST_BRANCHES = 100
 
 
@@ -83,19 +90,18 @@ class Registrar:
                 field="name",
                 hint="Use letters, digits, dot, dash and underscore, at most 128; it must not look like a GUID.",
             )
-        source = registration.source.strip()
-        if not source or source.startswith("-") or "\n" in source or "\0" in source:
-            raise InvalidRequest(f"{source!r} is no Git URL or path.", field="source")
         pattern = registration.pattern.strip()
-        if not pattern or "/" in pattern or "\0" in pattern:
+        if not pattern.isprintable() or not 0 < len(pattern) <= 250 or "/" in pattern:
             raise InvalidRequest(
-                f"{pattern!r} cannot be matched against file names.",
+                f"{pattern[:60]!r} cannot be matched against file names.",
                 field="pattern",
                 hint="Use a file name with `*` and `?`, such as *runtime*.yaml; folders belong into `root`.",
             )
+        if registration.suspended is not None and not registration.suspended.strip():
+            raise InvalidRequest("A suspension says why.", field="suspended", hint="Leave it out to go on with syncs.")
         return replace(
             registration,
-            source=SourceName(source),
+            source=_valid_source(registration.source.strip()),
             pattern=pattern,
             root=_valid_root(registration.root),
             branches=_valid_branches(registration.branches or self._branches),
@@ -110,6 +116,19 @@ def _valid_id(repo_id: RepoId) -> RepoId:
             hint="Use the GUID of Azure DevOps, or letters, digits, dot, dash and underscore.",
         )
     return RepoId(repo_id.lower()) if _GUID.fullmatch(repo_id) else repo_id
+
+
+def _valid_source(source: str) -> SourceName:
+    """An absolute path, or what git takes for a URL of these protocols. Never quoted in what is told: people paste
+    credentials into it, and it is shown to every reader."""
+    if len(source) > 2000 or not source.isprintable() or not _SOURCE.fullmatch(source):
+        raise InvalidRequest(
+            "This is no source that can be read.",
+            field="source",
+            hint="Use an absolute path, user@host:path, or a URL of https, http, ssh, git or file. Credentials do not "
+            "belong into it (nothing with @ or ? in an https URL): give them to Git's credential helper.",
+        )
+    return SourceName(source)
 
 
 def _valid_root(root: str) -> str:

@@ -71,6 +71,14 @@ class Rules:
         limits = self._listing_limits
         return listing.select(tree, registration.root, registration.pattern, limits, self._limits.max_bytes)
 
+    def too_many_bytes(self, total: int, registration: Registration) -> Finding | None:
+        """The finding about `total` bytes, for sources that tell no sizes before the download."""
+        return listing.too_many_bytes(total, registration.root, self._listing_limits)
+
+    def too_large(self, path: FilePath, size: int) -> Finding:
+        """The finding about a file that was not read, because it is larger than files may be."""
+        return listing.too_large(path, size, self._limits.max_bytes)
+
     def judge(
         self, path: FilePath, blob_id: BlobId, data: bytes, mode: Validation
     ) -> tuple[Document | None, tuple[Finding, ...]]:

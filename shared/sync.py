@@ -17,6 +17,7 @@ from shared.errors import (
     DatabaseUnavailable,
     DocumentRefused,
     RepositoryNotFound,
+    RuntimeStoreError,
     SourceError,
     SourceRefused,
     SourceThrottled,
@@ -123,7 +124,22 @@ class Sync:
         # Requested before the first is synced: whatever becomes of this process, the timer goes on with it.
         self._queue.ask(repo_id, branches, deep=deep)
         for branch in branches:
-            yield branch, self.run(repo_id, branch, budget, Trigger.MANUAL, probe=True, deep=deep)
+            outcome = self.run(repo_id, branch, budget, Trigger.MANUAL, probe=True, deep=deep)
+            yield branch, self._about_commit(repo_id, branch, commit, outcome, budget.deadline) if commit else outcome
+
+    def _about_commit(
+        self, repo_id: RepoId, branch: BranchName, commit: CommitId, outcome: Outcome, deadline: Deadline
+    ) -> Outcome:
+        """The outcome for somebody who waits for `commit`: good only when the branch has it."""
+        if not isinstance(outcome, Replaced | Unchanged) or outcome.commit_id == commit:
+            return outcome
+        try:
+            if self._git.is_ancestor(self._registry.get(repo_id), commit, outcome.commit_id, deadline):
+                return outcome
+        except SourceError as error:
+            return Failed(error)
+        message = f"The branch {branch!r} does not have the commit {commit}; {outcome.commit_id} is served."
+        return Failed(CommitMissing(message, hint="It was pushed away by force, or belongs to another branch."))
 
     def run_due(self, budget: Budget) -> tuple[Claim, Outcome] | None:
         """One pass over the branch that is due longest; None when no branch is."""
@@ -155,19 +171,19 @@ class Sync:
         An ancestor counts only while the head is what is served: a force push may have gone back to it.
         """
         status = self._status(repo_id, branch)
-        if status is None or status.judged_commit is None:
+        if status is None or status.judged_commit is None or status.is_waiting:
             return None
         standing = Unchanged(status.commit_id or ABSENT, status.generation, status.report)
         if commit == status.commit_id:
             return standing
-        if commit == status.judged_commit:
+        if commit == status.judged_commit and commit != ABSENT:
             return Rejected(commit, status.report)
         repository = self._registry.get(repo_id)
         try:
             head = self._git.head(repository, branch, deadline)
             is_served = head == status.commit_id and self._git.is_ancestor(repository, commit, head, deadline)
-        except SourceError as error:
-            return Failed(error)
+        except SourceError:
+            return None
         return standing if is_served else None
 
     def _status(self, repo_id: RepoId, branch: BranchName) -> BranchStatus | None:
@@ -176,33 +192,54 @@ class Sync:
     # -- One pass: one claim, one outcome, one row in the journal ------------------------------------------------------
 
     def _pass(self, claim: Claim, budget: Budget) -> tuple[Outcome, Settled | None]:
-        """The outcome, and how it was settled; None when it is not to be looked at again now."""
+        """The outcome, and how it was settled; None when it is not to be looked at again now.
+
+        A defect of ours is an outcome too: it must neither fail the delivery that asked, nor stop the other branches.
+        """
+        outcome: Outcome
+        settled: Settled | None = None
         try:
+            outcome, settled = self._settled(claim, budget)
+        except (ClaimLost, RepositoryNotFound):
+            outcome = Deferred(DeferReason.CLAIM_LOST, "Another worker took over, or the registration changed.")
+        except DatabaseUnavailable as error:
+            outcome = Failed(error)
+        except Exception:
+            _log.exception("A sync broke", extra=_about(claim))
+            outcome = self._broken(claim)
+        _log.info("A sync ended", extra={**_about(claim), "outcome": type(outcome).__name__})
+        return outcome, settled
+
+    def _settled(self, claim: Claim, budget: Budget) -> tuple[Outcome, Settled | None]:
+        try:
+            repository = self._repository(claim)
             try:
-                repository = self._repository(claim)
                 outcome, settled = self._look(claim, repository, budget)
-            except _Stop as stop:
-                settled = self._settle(claim, stop.outcome, stop.pause)
-                return stop.outcome, settled if stop.outcome.reason is DeferReason.PUSH_FIRST else None
             except SourceError as error:
                 return self._failed(claim, repository, error, budget), None
-            if claim.source_paused:
-                self._queue.resume_source(repository.source)
-        except (ClaimLost, RepositoryNotFound):
-            return Deferred(DeferReason.CLAIM_LOST, "Another worker took over, or the registration changed."), None
-        except DatabaseUnavailable as error:
-            return Failed(error), None
-        _log.info(
-            "synced",
-            extra={
-                "repo_id": claim.repo_id,
-                "branch": claim.branch,
-                "trigger": claim.trigger,
-                "sync_id": str(claim.sync_id),
-                "outcome": type(outcome).__name__,
-            },
-        )
+        except _Stop as stop:
+            settled = self._settle(claim, stop.outcome, stop.pause)
+            return stop.outcome, settled if stop.outcome.reason is DeferReason.PUSH_FIRST else None
+        if claim.source_paused:
+            self._resume(repository)
         return outcome, settled
+
+    def _resume(self, repository: Repository) -> None:
+        try:
+            self._queue.resume_source(repository.source)
+        except DatabaseUnavailable as error:
+            # The sync has ended well; the next one of this source is its probe again.
+            _log.warning("A source stays paused", extra={"source": repository.source, "error": error.message})
+
+    def _broken(self, claim: Claim) -> Outcome:
+        outcome = Failed(
+            RuntimeStoreError("The sync ended by a defect of this app.", hint=f"The log names it: {claim.sync_id}.")
+        )
+        try:
+            self._settle(claim, outcome)
+        except (ClaimLost, DatabaseUnavailable):
+            _log.warning("A broken sync keeps its lease until it ends", extra=_about(claim))
+        return outcome
 
     def _repository(self, claim: Claim) -> Repository:
         """The registry row, read after the claim: a change before is seen, a change after takes the claim away."""
@@ -327,7 +364,7 @@ class Sync:
         if isinstance(error, SourceRefused | SourceThrottled):
             self._queue.pause_source(repository.source, error, pause)
         self._settle(claim, Failed(error), pause)
-        _log.warning("sync failed", extra={"repo_id": claim.repo_id, "branch": claim.branch, "error": error.message})
+        _log.warning("A sync failed", extra={**_about(claim), "error": error.message})
         return Failed(error)
 
     def _settle(self, claim: Claim, outcome: Deferred | Failed, pause: timedelta | None = None) -> Settled:
@@ -338,6 +375,15 @@ class Sync:
             if ended is None:
                 raise
             return ended
+
+
+def _about(claim: Claim) -> dict[str, str]:
+    return {
+        "repo_id": claim.repo_id,
+        "branch": claim.branch,
+        "trigger": claim.trigger,
+        "sync_id": str(claim.sync_id),
+    }
 
 
 def _served(head: CommitId) -> CommitId | None:

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from urllib.request import url2pathname
 
 from shared.errors import CommitMissing, SourceFailed
 from shared.local_git.failures import not_git, redacted
 from shared.local_git.process import ONLINE, PROTOCOLS, Git
-from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, FilePath, Repository, Tree, TreeEntry, TreeId
+from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, Repository, Tree, TreeEntry, TreeId
 
 _HEADS = "refs/heads/"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}")
@@ -25,6 +25,12 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{40}")
 # which follows a host unless it follows the letter of a Windows drive.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(://|::)")
 _HOST = re.compile(r"[^/\\:]{2,}:")
+# What `ls-tree -z` writes: mode, type, id, with `--long` the size (a submodule has none), then a tab and the path.
+_RECORD = re.compile(r"([0-7]+) [a-z]+ ([0-9a-f]+)(?: +([0-9]+|-))?\t([^\0]*)\0")
+
+
+LARGEST = 8 * 1024 * 1024
+"""Bytes of a blob that is read. Far above what a runtime config may have: it protects this process's memory."""
 
 
 class _Place(NamedTuple):
@@ -41,8 +47,11 @@ class LocalGitSource:
     which git gets what it needs to reach servers. A server without protocol v2 and filters sends whole commits.
     """
 
-    def __init__(self, *, timeout: timedelta, environment: Mapping[str, str], git: str = "git") -> None:
+    def __init__(
+        self, *, timeout: timedelta, environment: Mapping[str, str], largest: int = LARGEST, git: str = "git"
+    ) -> None:
         self._timeout = timeout
+        self._largest = largest
         self._git = Git(git, environment)
 
     def heads(self, repository: Repository, deadline: Deadline) -> Mapping[BranchName, CommitId]:
@@ -69,7 +78,7 @@ class LocalGitSource:
 
     def blobs(
         self, repository: Repository, commit: CommitId, blob_ids: Collection[BlobId], deadline: Deadline
-    ) -> Iterator[tuple[BlobId, bytes]]:
+    ) -> Iterator[tuple[BlobId, bytes | int]]:
         wanted = tuple(dict.fromkeys(blob_ids))
         if not wanted:
             return
@@ -81,9 +90,6 @@ class LocalGitSource:
             if place.is_remote:
                 self._fetch_blobs(place.git_dir, commit, wanted, limit)
             yield from self._read_blobs(place.git_dir, wanted, limit)
-
-    def push(self, repository: Repository, push_id: int, deadline: Deadline) -> Sequence[BranchName] | None:
-        return None
 
     def is_ancestor(self, repository: Repository, ancestor: CommitId, descendant: CommitId, deadline: Deadline) -> bool:
         limit = self._limit(deadline)
@@ -165,7 +171,9 @@ class LocalGitSource:
             raise CommitMissing(f"The repository has no commit {commit}")
         return TreeId(found[1].decode())
 
-    def _read_blobs(self, git_dir: str, wanted: Sequence[BlobId], limit: Deadline) -> Iterator[tuple[BlobId, bytes]]:
+    def _read_blobs(
+        self, git_dir: str, wanted: Sequence[BlobId], limit: Deadline
+    ) -> Iterator[tuple[BlobId, bytes | int]]:
         command = ["cat-file", "--batch", "--buffer"]
         read = 0
         with self._git.reading(git_dir, command, limit, stdin="\n".join((*wanted, "")).encode()) as answer:
@@ -175,13 +183,27 @@ class LocalGitSource:
                 blob_id, kind, *size = header.decode().split()
                 if kind != "blob":
                     raise SourceFailed(f"The repository has no blob {blob_id}")
-                content = answer.read(int(size[0]) + 1)
-                if len(content) <= int(size[0]):
-                    break
-                yield BlobId(blob_id), content[:-1]
+                length = int(size[0])
+                if length > self._largest:
+                    if _skipped(answer, length + 1) <= length:
+                        break
+                    yield BlobId(blob_id), length
+                else:
+                    content = answer.read(length + 1)
+                    if len(content) <= length:
+                        break
+                    yield BlobId(blob_id), content[:-1]
                 read += 1
         if read < len(wanted):
             raise SourceFailed(f"Git answered {read} of {len(wanted)} blobs")
+
+
+def _skipped(answer: IO[bytes], length: int) -> int:
+    """How many of the next `length` bytes there were; none of them is kept."""
+    left = length
+    while left and (piece := answer.read(min(left, 1 << 16))):
+        left -= len(piece)
+    return length - left
 
 
 def _is_path(source: str) -> bool:
@@ -222,12 +244,8 @@ def _branches(output: bytes) -> dict[BranchName, CommitId]:
 
 
 def _entries(output: bytes) -> tuple[TreeEntry, ...]:
-    """The records of `ls-tree -z`: mode, type, id, and with `--long` the size, then a tab and the path."""
-    entries = []
-    for record in output.decode("utf-8", "surrogateescape").split("\0")[:-1]:
-        facts, _, path = record.partition("\t")
-        mode, _, object_id, *size = facts.split()
-        entries.append(
-            TreeEntry(FilePath(path), mode, BlobId(object_id), int(size[0]) if size and size[0].isdigit() else None)
-        )
-    return tuple(entries)
+    found = _RECORD.findall(output.decode("utf-8", "surrogateescape"))
+    # What is no record is left out here, and missed by the proof of the listing.
+    return tuple(
+        [TreeEntry(path, mode, blob, int(size) if size.isdigit() else None) for mode, blob, size, path in found]
+    )

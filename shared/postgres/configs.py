@@ -1,7 +1,7 @@
 """The configs: one statement changes them, and one statement reads what is served."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -70,7 +70,7 @@ class PostgresConfigStore:
                 prepare=False,
             )
         except DocumentRefused as error:
-            raise self._refused(change, error) from error
+            raise self._refused(change.configs, error) from error
         if not rows:
             raise ClaimLost("Another worker owns this sync now.")
         return Settled(*rows[0])
@@ -79,15 +79,22 @@ class PostgresConfigStore:
         rows = self._pool.rows(self._sql["ended"], {"sync_id": sync_id})
         return Settled(*rows[0]) if rows else None
 
-    def _refused(self, change: Change, error: DocumentRefused) -> DocumentRefused:
-        """Find the document by offering each alone: only after the server refused them together."""
-        for config in change.configs:
+    def _refused(self, configs: Sequence[RuntimeConfig], error: DocumentRefused) -> DocumentRefused:
+        """Find the document by halves, after the server refused them together."""
+        while configs:
+            half = configs[: (len(configs) + 1) // 2]
+            offered = {
+                "paths": [config.path for config in half],
+                "blobs": [config.blob_id for config in half],
+                "configs": [config.text for config in half],
+            }
             try:
-                self._pool.rows(
-                    self._sql["would_take"], {"path": config.path, "blob_id": config.blob_id, "config": config.text}
-                )
+                self._pool.rows(self._sql["would_take"], offered)
+                configs = configs[len(half) :]
             except DocumentRefused as refusal:
-                return DocumentRefused(refusal.message, path=config.path)
+                if len(half) == 1:
+                    return DocumentRefused(refusal.message, path=half[0].path)
+                configs = half
         return error
 
 

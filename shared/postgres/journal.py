@@ -39,7 +39,7 @@ class PostgresJournal:
         return [_record(row) for row in rows]
 
     def overview(self) -> Overview:
-        _version, conditions, waiting, missed, sweep_age = self._pool.rows(self._sql["overview"])[0]
+        conditions, waiting, missed, sweep_age = self._pool.rows(self._sql["overview"])[0]
         counted = {Condition(condition): count for condition, count in conditions.items()}
         return Overview(counted, waiting, missed, sweep_age)
 

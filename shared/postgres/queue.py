@@ -186,7 +186,7 @@ def _told(outcome: Deferred | Failed) -> Mapping[str, str | None]:
         condition = Condition.THROTTLED
     else:
         condition = Condition.FETCH_FAILED
-    message = f"{error.message} {error.hint}" if error.hint else error.message
+    message = f"{error.message.rstrip('.')}. {error.hint.rstrip('.')}." if error.hint else error.message
     return {"condition": condition, "reason": type(error).__name__, "message": storable(message)}
 
 

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from shared.errors import DatabaseUnavailable, NameTaken, RepositoryNotFound, RevisionMoved
+from shared.errors import DatabaseUnavailable, InvalidRequest, NameTaken, RepositoryNotFound, RevisionMoved
 from shared.model import BranchName, Names, Registration, RepoId, Repository
 from shared.postgres.pool import Pool
 from shared.postgres.rows import repository
@@ -48,6 +48,8 @@ class PostgresRegistry:
                 row = _one(connection, self._sql["add"], _columns(repo_id, registration))
             else:
                 before = self._locked(connection, repo_id, expected)
+                if before.name != registration.name:
+                    raise _named(before)
                 if before.registration == registration:
                     return before
                 row = _one(connection, self._sql["change"], _columns(repo_id, registration))
@@ -99,6 +101,14 @@ def _columns(repo_id: RepoId, registration: Registration) -> dict[str, Any]:
 
 def _not_found(repo_id: RepoId) -> RepositoryNotFound:
     return RepositoryNotFound(f"No repository {repo_id!r} is registered.")
+
+
+def _named(before: Repository) -> InvalidRequest:
+    return InvalidRequest(
+        f"This repository is called {before.name!r}, and a name is set once.",
+        field="name",
+        hint="Keep its name, or remove the repository and register it anew.",
+    )
 
 
 def _taken(error: psycopg.errors.UniqueViolation, repo_id: RepoId, registration: Registration) -> NameTaken:

@@ -28,8 +28,9 @@ class PostgresSweeps:
             self._pool.write(self._sql["begin"], {"sweep_id": sweep_id, "trigger": trigger, "lease": budget + _GRACE})
         )
 
-    def end(self, sweep_id: UUID, summary: SweepSummary) -> None:
-        self._pool.write(self._sql["end"], {"sweep_id": sweep_id, "summary": Jsonb(asdict(summary))})
+    def end(self, sweep_id: UUID, summary: SweepSummary | None) -> None:
+        kept = None if summary is None else Jsonb(asdict(summary))
+        self._pool.write(self._sql["end"], {"sweep_id": sweep_id, "summary": kept})
 
     def age(self) -> timedelta | None:
         rows = self._pool.rows(self._sql["age"])

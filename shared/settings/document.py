@@ -9,7 +9,7 @@ _MARKDOWN = """\
 
 Every setting is an environment variable: an application setting of the function app in Azure, an entry of
 `local.settings.json` on a developer's machine. A variable that is empty counts as not set. The app reports everything
-that is wrong with its settings at once, by name, when it starts, and never repeats the value of a secret.
+that is wrong with its settings at once, by name, in its log when it starts, and never repeats the value of a secret.
 
 This page is made from the table in the code: `python -m shared.settings > docs/settings.md`.
 

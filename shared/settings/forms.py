@@ -103,8 +103,9 @@ def _git_url_template(text: str) -> str:
         raise Unusable("it does not contain {repository}")
     if re.search(r"[{}]", text.replace("{project}", "").replace("{repository}", "")):
         raise Unusable("it has braces around something else")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*:[^/]*@", text):
-        raise Unusable("it holds a password, which belongs in a Git credential helper")
+    # Over https a token may also stand where the user name does; over ssh a user name is no secret.
+    if re.match(r"(?i:https?://[^/]*@)|[A-Za-z][A-Za-z0-9+.-]*://[^/]*:[^/]*@", text):
+        raise Unusable("it holds a user name or a password, which belongs in a Git credential helper")
     return text
 
 
@@ -178,7 +179,7 @@ BRANCHES = Form("Git branch names with commas between them, without `refs/heads/
 DATABASE_URL = Form("a `postgresql://` URL, or libpq's `key=value` words", _database_url)
 VAULT_URL = Form("an https URL without a path, such as `https://contoso-dev.vault.azure.net`", _vault_url)
 ORGANIZATION = Form("an https URL, such as `https://dev.azure.com/contoso`", _organization)
-GIT_URL_TEMPLATE = Form("a Git URL or path with `{repository}` in it", _git_url_template)
+GIT_URL_TEMPLATE = Form("a Git URL without credentials, or a path, with `{repository}` in it", _git_url_template)
 KEY = Form("32 to 256 ASCII characters without whitespace", _key)
 NAMED_KEYS = Form("`name=key` entries with commas between them, each key 32 to 256 ASCII characters", _named_keys)
 SCHEDULE = Form("an NCRONTAB expression of six fields", _schedule)

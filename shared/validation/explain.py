@@ -1,25 +1,15 @@
 """Why a document does not follow its schema: every mistake, each once, for the branch that was meant."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from shared.model import JsonValue
 from shared.validation.mistakes import Mistake, Path, clipped, did_you_mean, either, name_of, rule_of, shown, types
 from shared.validation.phrases import Failure, listed, phrase
+from shared.validation.search import unknown_keys
 
 _Schema: TypeAlias = Mapping[str, Any]
-
-
-class Place(NamedTuple):
-    """Where a keyword fails: the path of the value, and the path of the rules in the schema that the keyword is in."""
-
-    path: Path
-    rules: Path
-    keyword: str
 
 
 class _Branch(NamedTuple):
@@ -29,37 +19,22 @@ class _Branch(NamedTuple):
     errors: list[ValidationError]
 
 
-def mistakes(schema: _Schema, value: JsonValue, places: Iterable[Place]) -> Iterator[Mistake]:
-    """What `jsonschema` says of the keywords that fail at these places; each mistake once, in no particular order.
-
-    It is asked about nothing else: going through a whole file of a megabyte takes it ten seconds.
-    """
+def mistakes(schema: _Schema, errors: Iterable[ValidationError]) -> Iterator[Mistake]:
+    """What these errors of a document come down to, lazily; each mistake once, in no particular order."""
     seen: set[Mistake] = set()
-    whole = Draft202012Validator(schema)
-    for place in places:
-        rules = _at(schema, place.rules)
-        alone = whole.evolve(schema={place.keyword: rules[place.keyword]})
-        for error in alone.iter_errors(_at(value, place.path)):
-            for mistake in _explain(schema, error, place.path, rules):
-                if mistake not in seen:
-                    seen.add(mistake)
-                    yield mistake
+    for error in errors:
+        for mistake in _explain(schema, error):
+            if mistake not in seen:
+                seen.add(mistake)
+                yield mistake
 
 
-def _at(value: Any, path: Iterable[str | int]) -> Any:
-    for token in path:
-        value = value[token]
-    return value
-
-
-def _explain(schema: _Schema, error: ValidationError, above: Path, rules: _Schema | None = None) -> Iterator[Mistake]:
-    """An error of the value at `above`, whose keyword stands among `rules`, unless the error itself knows better."""
-    if rules is None:
-        rules = error.schema if isinstance(error.schema, Mapping) else {}
-    path = (*above, *error.absolute_path)
+def _explain(schema: _Schema, error: ValidationError) -> Iterator[Mistake]:
+    rules = error.schema if isinstance(error.schema, Mapping) else {}
+    path = tuple(error.absolute_path)
     failure = Failure(str(error.validator), path, error.validator_value, error.instance, rules, error.message)
     if failure.keyword in ("oneOf", "anyOf"):
-        yield from _explain_choice(schema, failure, _branches(schema, failure, error), above)
+        yield from _explain_choice(schema, failure, _branches(schema, failure, error))
     elif failure.keyword == "required":
         yield from _missing(failure)
     elif failure.keyword == "additionalProperties" and failure.wanted is False:
@@ -82,12 +57,10 @@ def _lacks(path: Path, key: str, question: str = "") -> Mistake:
 
 def _unknown(failure: Failure) -> Iterator[Mistake]:
     known = failure.rules.get("properties", {})
-    patterns = failure.rules.get("patternProperties", {})
-    for key in failure.value:
-        if key not in known and not any(re.search(pattern, key) for pattern in patterns):
-            question = did_you_mean(key, [name for name in known if name not in failure.value])
-            message = f"{name_of(failure.path)} has no key {clipped(key)}: remove it.{question}"
-            yield Mistake((*failure.path, key), rule_of(failure.keyword), message, True)
+    for key in unknown_keys(failure.value, failure.rules):
+        question = did_you_mean(key, [name for name in known if name not in failure.value])
+        message = f"{name_of(failure.path)} has no key {clipped(key)}: remove it.{question}"
+        yield Mistake((*failure.path, key), rule_of(failure.keyword), message, True)
 
 
 # -- oneOf and anyOf -------------------------------------------------------------------------------------------------
@@ -100,15 +73,15 @@ def _branches(schema: _Schema, failure: Failure, error: ValidationError) -> list
     return branches
 
 
-def _explain_choice(schema: _Schema, failure: Failure, branches: list[_Branch], above: Path) -> Iterator[Mistake]:
+def _explain_choice(schema: _Schema, failure: Failure, branches: list[_Branch]) -> Iterator[Mistake]:
     """A value that fits none of several branches, or more than one of `oneOf`."""
     key = _discriminator(branches)
     if all(branch.rules.keys() == {"required"} for branch in branches):
         yield from _explain_keys(failure, [name for branch in branches for name in branch.rules["required"]])
     elif key is None:
-        yield from _explain_by_type(schema, failure, branches, above)
+        yield from _explain_by_type(schema, failure, branches)
     elif isinstance(failure.value, dict):  # Else its type is wrong, which is told where the schema asks for it.
-        yield from _explain_discriminated(schema, failure, branches, above, key)
+        yield from _explain_discriminated(schema, failure, branches, key)
 
 
 def _explain_keys(failure: Failure, keys: list[str]) -> Iterator[Mistake]:
@@ -123,9 +96,7 @@ def _explain_keys(failure: Failure, keys: list[str]) -> Iterator[Mistake]:
         yield Mistake(failure.path, rule_of("required"), message)
 
 
-def _explain_discriminated(
-    schema: _Schema, failure: Failure, branches: list[_Branch], above: Path, key: str
-) -> Iterator[Mistake]:
+def _explain_discriminated(schema: _Schema, failure: Failure, branches: list[_Branch], key: str) -> Iterator[Mistake]:
     """The branch that the value names itself."""
     path = (*failure.path, key)
     if key not in failure.value:
@@ -135,19 +106,19 @@ def _explain_discriminated(
     for branch in branches:
         if value == branch.rules["properties"][key]["const"]:
             for below in branch.errors:
-                yield from _explain(schema, below, above)
+                yield from _explain(schema, below)
             return
     choices = [str(branch.rules["properties"][key]["const"]) for branch in branches]
     message = f"{name_of(path)} must be {either(choices)}, but is {shown(value)}."
     yield Mistake(path, rule_of("enum"), message + did_you_mean(str(value), choices))
 
 
-def _explain_by_type(schema: _Schema, failure: Failure, branches: list[_Branch], above: Path) -> Iterator[Mistake]:
+def _explain_by_type(schema: _Schema, failure: Failure, branches: list[_Branch]) -> Iterator[Mistake]:
     """The branch whose type the value has; of several, the one with the fewest mistakes."""
     meant = [branch for branch in branches if branch.errors and not _has_other_type(branch)]
     if meant:
         for below in min(meant, key=lambda branch: len(branch.errors)).errors:
-            yield from _explain(schema, below, above)
+            yield from _explain(schema, below)
     elif any(branch.errors for branch in branches):
         wanted = types([name for branch in branches for name in listed(branch.rules.get("type", ()))])
         message = f"{name_of(failure.path)} must be {wanted}, but is {shown(failure.value)}."

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cached_property
 from hashlib import sha256
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import jsonschema_rs
 
 from shared.model import Document, Finding, JsonValue, Severity
 from shared.validation.mistakes import Mistake, Path
+
+if TYPE_CHECKING:
+    from shared.validation.search import Search
 
 Locate: TypeAlias = Callable[[bytes, Collection[str]], Mapping[str, tuple[tuple[int, int], tuple[int, int] | None]]]
 """Bytes and JSON pointers -> line and column (from 1) of each value and of its key, and of all above them."""
@@ -27,6 +31,12 @@ class Validator:
         self.digest = sha256(canonical.encode()).hexdigest()
         """Of the schema, whatever its layout and the order of its keys."""
 
+    @cached_property
+    def _search(self) -> "Search":
+        from shared.validation.search import Search
+
+        return Search(self._schema)
+
     def findings(self, document: Document, data: bytes, locate: Locate) -> tuple[Finding, ...]:
         """Everything in the document that the schema does not allow, in the order of the file; all are errors.
 
@@ -35,13 +45,9 @@ class Validator:
         if self._rules.is_valid(document.value):
             return ()
         # Imported here: most processes never see a mistake, and a cold start would pay 0.1 s for it.
-        from shared.validation.explain import Place, mistakes
+        from shared.validation.explain import mistakes
 
-        failing = (
-            Place(tuple(error.instance_path), tuple(error.schema_path[:-1]), str(error.schema_path[-1]))
-            for error in self._rules.iter_errors(document.value)
-        )
-        found = list(islice(mistakes(self._schema, document.value, failing), _MAX_FINDINGS))
+        found = list(islice(mistakes(self._schema, self._search.errors(document.value)), _MAX_FINDINGS))
         if not found:
             found = [Mistake((), "schema", "The file does not follow the schema.")]
         return _placed(document, found, locate(data, {_pointer(mistake.path) for mistake in found}))

@@ -1,16 +1,22 @@
 """From the words in a URL to a repository, a branch and a path.
 
-Names are cached and may be old; contents never are. So a wrong guess shows as nothing being found, and only then are
-the names read again.
+Names are cached and may be old; contents never are. So a wrong guess mostly shows as nothing being found, and then the
+names are read again. It shows as nothing else when a removed repository's name went to another one and its id was
+registered anew: for that names are kept for a short time only.
 """
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic
 from typing import NamedTuple
 
 from shared.model import BranchName, FilePath, Names, RepoId
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+KEPT = timedelta(seconds=30)
+"""For how long a repository may be read under a name that another one has by now."""
 
 
 class Place(NamedTuple):
@@ -21,17 +27,21 @@ class Place(NamedTuple):
 
 
 class NameCache:
-    """The latest names that were read. A race between threads costs a second read at most."""
+    """The names that were read last, for as long as `KEPT`. A race between threads costs a second read at most."""
 
     def __init__(self, load: Callable[[], Names]) -> None:
         self._load = load
-        self._names: Names | None = None
+        self._kept: tuple[Names, float] | None = None
 
     def latest(self) -> Names:
-        return self._names or self.reload()
+        kept = self._kept
+        return kept[0] if kept and monotonic() < kept[1] else self.reload()
 
     def reload(self) -> Names:
-        self._names = names = self._load()
+        # Their age counts from before they were read.
+        until = monotonic() + KEPT.total_seconds()
+        names = self._load()
+        self._kept = names, until
         return names
 
 

@@ -90,15 +90,18 @@ def test_what_cannot_be_registered_is_refused_by_its_kind(cli: CommandLine) -> N
     assert cli("register", "https://git.example.com/y.git", "--id", "y", "--name", "x").code == 4
 
 
-def test_credentials_of_a_source_are_hidden(cli: CommandLine) -> None:
-    url = "https://someone:very-secret@git.example.com/x.git"
-    shown = [
-        cli("register", url),
-        cli("repositories"),
-        cli("repositories", "--json"),
-        cli("register", "--name", "x", "--json"),
-    ]
-    assert [one.code for one in shown] == [0, 0, 0, 0]
+def test_credentials_in_a_source_are_refused_and_not_repeated(cli: CommandLine) -> None:
+    refused = cli("register", "https://someone:very-secret@git.example.com/x.git")
+    assert refused.code == 2
+    assert "credential helper" in refused.stderr
+    assert "very-secret" not in refused.stdout + refused.stderr
+
+
+def test_credentials_that_got_into_the_database_are_hidden(cli: CommandLine, world: World) -> None:
+    world.repository("x")
+    world.execute("UPDATE repositories SET source = 'https://someone:very-secret@git.example.com/x.git'")
+    shown = [cli("repositories"), cli("repositories", "--json"), cli("status", "x", "--json")]
+    assert [one.code for one in shown] == [0, 0, 0]
     assert not any("very-secret" in one.stdout + one.stderr for one in shown)
 
 

@@ -282,6 +282,7 @@ def test_an_unforeseen_error_is_logged_and_never_a_500_for_azure_devops(
     serve(broken)
     hook, api = call("webhook", "/webhooks/azure-devops", "POST"), call("config_api", "/livez")
     assert (hook.status, hook.headers["retry-after"], api.status) == (503, "30", 500)
+    assert "retry-after" not in api.headers
     for told in (hook, api):
         assert told.headers["content-type"] == "application/problem+json"
         assert json.loads(told.body)["status"] == told.status
@@ -290,7 +291,9 @@ def test_an_unforeseen_error_is_logged_and_never_a_500_for_azure_devops(
 
 
 @pytest.mark.usefixtures("unbuilt")
-def test_settings_that_cannot_be_used_are_named_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_cannot_be_used_are_named_in_the_log_alone_and_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     attempts = []
 
     def build() -> FakeApp:
@@ -304,8 +307,13 @@ def test_settings_that_cannot_be_used_are_named_and_asked_for_again(monkeypatch:
         told = call(name, "/", "POST")
         assert (told.status, told.headers["retry-after"]) == (503, "30")
         problem = json.loads(told.body)
-        assert problem["kind"] == "unavailable"
-        assert problem["problems"] == ["DATABASE_URL is not set", "READ_ACCESS must be `keys` or `anonymous`"]
+        assert (problem["kind"], problem["status"]) == ("unavailable", 503)
+        assert "log" in problem["detail"]
+        assert b"DATABASE_URL" not in told.body
+        assert b"READ_ACCESS" not in told.body
+        assert "DATABASE_URL is not set" in caplog.text
+        assert "READ_ACCESS must be `keys` or `anonymous`" in caplog.text
+        caplog.clear()
     assert [call("config_api", "/").status for _ in range(2)] == [200, 200]
     assert len(attempts) == 3
 

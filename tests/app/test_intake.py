@@ -16,6 +16,7 @@ from shared.model import (
     DeferReason,
     Deferred,
     Event,
+    Failed,
     Receipt,
     RefUpdate,
     Rejected,
@@ -229,6 +230,21 @@ def test_a_delivery_that_finds_the_timer_dead_does_some_of_its_work(world: World
     waiting.git.commit({A: workflow(1)})
     deliver(world, pushed(pushed_to, "main"))
     assert waiting.numbers() == {A: "workflow-1"}
+
+
+def test_a_defect_of_ours_is_an_outcome_and_does_not_fail_the_delivery(world: World) -> None:
+    team = world.repository(branches=("main", "dev"))
+    team.git.commit({A: workflow(1)})
+    team.git.set_head("dev", team.git.head("main"))
+
+    def defect() -> None:
+        raise ZeroDivisionError
+
+    world.git.before["head"].append(defect)
+    outcomes = deliver(world, pushed(team, "main", "dev")).outcomes
+    assert [type(outcome) for outcome in outcomes.values()] == [Failed, Replaced]
+    assert team.status().condition is Condition.FETCH_FAILED
+    assert team.outcomes() == ["failed"]
 
 
 def test_a_failed_sync_does_not_fail_the_delivery(team: Team) -> None:

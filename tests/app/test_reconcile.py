@@ -80,8 +80,43 @@ def test_a_bug_in_one_sync_does_not_end_the_sweep(world: World) -> None:
 
     world.git.instead["head"] = broken
     summary = world.sweep()
-    assert summary.outcomes == {"Replaced": 2, "Broken": 1}
-    assert teams[1].status().is_waiting
+    assert summary.outcomes == {"Replaced": 2, "Failed": 1}
+    status = teams[1].status()
+    assert (status.condition, status.is_waiting) == (Condition.FETCH_FAILED, True)
+
+
+def test_every_repository_that_is_due_is_looked_at_whatever_the_planner_thinks(world: World) -> None:
+    teams = [world.repository("team0")]
+    world.execute("ANALYZE repositories")
+    teams += [world.repository(f"team{number}") for number in range(1, 6)]
+    world.sweep()
+    for team in teams:
+        team.git.commit({A: workflow(2)})
+    world.make_head_checks_due()
+    assert world.sweep().heads_checked == len(teams)
+    assert all(team.numbers() == {A: "workflow-2"} for team in teams)
+
+
+def test_what_was_asked_for_is_synced_before_heads_are_looked_at(world: World) -> None:
+    team = world.repository()
+    team.git.commit({A: workflow(1)})
+    world.sweep()
+    world.make_head_checks_due()
+    team.ask()
+    world.git.order.clear()
+    world.sweep()
+    assert world.git.order == ["head", "heads"]
+
+
+def test_a_sweep_that_breaks_gives_its_claim_back_and_does_not_count(team: Team) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    team.world.queue.before["claim_due"].append(broken)
+    with pytest.raises(ZeroDivisionError):
+        team.world.sweep()
+    assert team.world.sweeps.age() is None
+    assert team.world.sweep().started
 
 
 def test_heads_that_cannot_be_read_show_as_the_condition_of_the_branches(team: Team) -> None:

@@ -347,6 +347,31 @@ class TestCovers:
         rejected = team.sync()
         assert team.world.sync.covers(team.repo_id, MAIN, bad, budget().deadline) == rejected
 
+    def test_a_verdict_that_the_registration_forgot_answers_for_nothing(self, team: Team) -> None:
+        bad = team.git.commit({A: INVALID})
+        team.sync()
+        team.change(validation=Validation.REPORT)
+        outcomes = dict(team.world.sync.by_hand(team.repo_id, [MAIN], budget(), commit=bad))
+        assert isinstance(outcomes[MAIN], Replaced)
+
+    def test_the_commit_of_a_deleted_branch_is_not_rejected(self, team: Team) -> None:
+        team.sync()
+        assert team.world.sync.covers(team.repo_id, MAIN, ABSENT, budget().deadline) is None
+
+    def test_a_source_that_cannot_be_asked_leaves_it_to_the_sync(self, team: Team) -> None:
+        team.git.commit({A: workflow(1)})
+        team.sync()
+        team.drop()
+        outcomes = dict(team.world.sync.by_hand(team.repo_id, [MAIN], budget(), commit=CommitId("1" * 40)))
+        assert isinstance(outcomes[MAIN], Failed)
+        assert team.status().is_waiting
+
+    def test_a_commit_that_the_branch_does_not_have_is_not_served_after_a_sync(self, team: Team) -> None:
+        team.git.commit({A: workflow(1)})
+        outcomes = dict(team.world.sync.by_hand(team.repo_id, [MAIN], budget(), commit=CommitId("1" * 40)))
+        assert isinstance(outcomes[MAIN], Failed)
+        assert team.numbers() == {A: "workflow-1"}
+
     def test_a_new_commit_needs_a_sync(self, team: Team) -> None:
         team.git.commit({A: workflow(1)})
         team.sync()

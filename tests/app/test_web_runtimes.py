@@ -10,8 +10,10 @@ from support.postgres import Server
 from support.web import ADMIN_KEY, GUID, READER_KEY, TEAM, Api, Store, app_over, blob_id
 
 from shared.errors import SourceRefused
-from shared.model import BranchName, Failed, FilePath, Finding, RepoId, Report, Severity
+from shared.model import BranchName, Failed, FilePath, Finding, Names, RepoId, Report, Severity
 from shared.postgres.pool import Pool
+from shared.postgres.registry import PostgresRegistry
+from shared.web import names
 from shared.web.access import Access, Keys
 from shared.web.services import Limits
 
@@ -31,7 +33,7 @@ def pool(postgres_server: Server) -> Iterator[Pool]:
 @pytest.fixture
 def store(pool: Pool) -> Store:
     store = Store(pool)
-    store.register()
+    store.register(registration=replace(TEAM, branches=tuple(map(BranchName, ("main", "release", "release/1.0")))))
     return store
 
 
@@ -220,7 +222,7 @@ def test_what_the_caller_holds_is_not_sent_again(api: Api, store: Store, path: s
 
 @pytest.mark.parametrize(
     "held",
-    ['"1"', '"{}0"', '"-{}"', '"{}-br"', '"x{}"', "", '""', '"999999999999999999999999999"', '"{}-gzip"', '"\xff"'],
+    ['"1"', '"{}0"', '"0{}"', '"-{}"', '"{}-br"', '"x{}"', "", '""', '"99999999999999999999"', '"{}-gzip"', '"\xff"'],
 )
 @pytest.mark.parametrize("path", ["/runtimes/team/main", "/runtimes/team/main/x-runtime.yaml"])
 def test_another_tag_gets_the_body(api: Api, store: Store, path: str, held: str) -> None:
@@ -228,7 +230,7 @@ def test_another_tag_gets_the_body(api: Api, store: Store, path: str, held: str)
     generation = store.serve({"x-runtime.yaml": "1"})
     response = api.get(path, headers={"If-None-Match": held.format(generation)})
     assert response.status_code == 200
-    assert response.data
+    assert response.data == api.get(path).data != b""
 
 
 def test_a_push_of_other_files_moves_the_list_and_not_the_config(api: Api, store: Store) -> None:
@@ -418,6 +420,40 @@ def test_without_its_database_it_is_unavailable_for_now(database: str) -> None:
     response = Api(app_over(pool)).get("/runtimes/team/main")
     assert (response.status_code, response.json["kind"]) == (503, "unavailable")
     assert int(response.headers["Retry-After"]) >= 1
+
+
+def test_a_name_that_another_repository_took_over_leads_to_it_soon(
+    api: Api, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the old one is back under another name, so that its configs are found by its id."""
+    now = [1000.0]
+    monkeypatch.setattr(names, "monotonic", lambda: now[0])
+    path = "/runtimes/team/main/x-runtime.yaml"
+    store.serve({"x-runtime.yaml": '"old"'})
+    assert api.get(path).json == "old"
+    store.registry.remove(GUID, expected=1)
+    store.register(RepoId("new"))
+    store.register(GUID, replace(TEAM, name="moved"))
+    store.serve({"x-runtime.yaml": '"old"'})
+    store.serve({"x-runtime.yaml": '"new"'}, repo_id=RepoId("new"))
+    now[0] += names.KEPT.total_seconds()
+    assert api.get(path).json == "new"
+
+
+def test_names_are_kept_between_reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    read = PostgresRegistry.names
+
+    def counted(registry: PostgresRegistry) -> Names:
+        loads.append(1)
+        return read(registry)
+
+    monkeypatch.setattr(PostgresRegistry, "names", counted)
+    api = Api(app_over(store.pool), READER_KEY)
+    store.serve({"x-runtime.yaml": "1"})
+    for _ in range(5):
+        assert api.get("/runtimes/team/main/x-runtime.yaml").status_code == 200
+    assert len(loads) == 1
 
 
 def test_names_of_branches_do_not_reach_into_another_repository(api: Api, store: Store) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from support.stores import MAIN, PATIENCE, REPO, Store, at_once, config, delivery, judgement, started
 
-from shared.errors import ClaimLost, NameTaken, RepositoryNotFound, RevisionMoved, SourceFailed
+from shared.errors import ClaimLost, InvalidRequest, NameTaken, RepositoryNotFound, RevisionMoved, SourceFailed
 from shared.model import (
     BranchName,
     Change,
@@ -150,13 +150,21 @@ class TestChanging:
             store.registry.put(REPO, EVERYTHING, expected=1)
         assert store.registry.list() == []
 
-    def test_a_taken_name_changes_nothing(self, store: Store) -> None:
-        store.register()
+    @pytest.mark.parametrize("name", ["free", "taken"])
+    def test_a_name_is_set_once(self, store: Store, name: str) -> None:
+        store.register(name="first")
         store.register("other", name="taken")
         before = store.state()
-        with pytest.raises(NameTaken, match="called 'taken'"):
-            self.change(store, name="taken", branches=(BranchName("release"),))
+        with pytest.raises(InvalidRequest, match="called 'first'") as caught:
+            self.change(store, name=name, branches=(BranchName("release"),))
+        assert caught.value.field == "name"
         assert store.state() == before
+
+    def test_who_read_an_old_revision_learns_that_first(self, store: Store) -> None:
+        before = store.register()
+        self.change(store, root="folder")
+        with pytest.raises(RevisionMoved):
+            store.registry.put(REPO, replace(before.registration, name="free"), expected=before.revision)
 
     def test_a_put_that_changes_nothing_changes_nothing(self, store: Store) -> None:
         current = store.register()

@@ -218,10 +218,10 @@ class TestMovedHeads:
         ]
         assert self.unannounced(store) == [("main", commit(8), False)]
 
-    def test_a_branch_that_never_was_is_requested_too(self, store: Store) -> None:
+    def test_a_branch_that_the_registration_does_not_name_is_not_requested(self, store: Store) -> None:
         store.register()
         store.sweeps.moved(REPO, {BranchName("new"): commit(8)})
-        assert {status.branch for status in store.queue.status(REPO)} == {"main", "new"}
+        assert {status.branch for status in store.queue.status(REPO)} == {"main"}
 
     def test_heads_that_a_delivery_named_are_not_noted(self, store: Store) -> None:
         self.settled(store)

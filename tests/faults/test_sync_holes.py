@@ -4,9 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.world import MAIN, NOT_YAML, Team, World, budget, workflow
+from support.world import INVALID, MAIN, NOT_YAML, Team, World, budget, workflow
 
+from shared import examination
 from shared.errors import DatabaseUnavailable, SourceRefused, SourceThrottled
+from shared.listing import ListingLimits
 from shared.model import (
     BlobId,
     BranchName,
@@ -19,6 +21,7 @@ from shared.model import (
     Trigger,
     Unchanged,
 )
+from shared.rules import Rules
 
 A, B = "a_runtime.yaml", "b_runtime.yaml"
 
@@ -365,6 +368,24 @@ class TestDeepSync:
             assert rules.count("deep-sync-skipped") == 1
         assert team.numbers() == before
 
+    def test_a_commit_that_a_new_pattern_rejects_keeps_its_files_and_gets_no_others(self, team: Team) -> None:
+        team.git.commit({"c.cfg.yaml": INVALID})
+        team.sync()
+        team.change(pattern="*.cfg.yaml")
+        assert isinstance(team.run(), Rejected)
+        team.world.execute("UPDATE runtime_configs SET config = '{}' WHERE filepath = %s", A)
+        assert isinstance(self.heal(team), Rejected)
+        assert team.numbers() == {A: "workflow-1", B: "workflow-2"}
+        team.world.execute("UPDATE branches SET deep_synced_at = deep_synced_at - interval '25 hours'")
+        team.world.sweep()
+        assert team.numbers() == {A: "workflow-1", B: "workflow-2"}
+
+    def test_a_commit_that_a_lower_limit_rejects_keeps_its_files(self, team: Team) -> None:
+        team.world.use(Rules(Rules.shipped()._validator, None, ListingLimits(max_files=1)))
+        assert isinstance(team.sync(), Rejected)
+        self.heal(team)
+        assert team.numbers() == {A: "workflow-1", B: "workflow-2"}
+
     def test_every_branch_has_its_minute_of_the_night(self, team: Team) -> None:
         team.world.execute("UPDATE runtime_configs SET config = '{\"edited\": 1}'")
         team.world.sweep()
@@ -372,6 +393,50 @@ class TestDeepSync:
         team.world.execute("UPDATE branches SET deep_synced_at = deep_synced_at - interval '25 hours'")
         team.world.sweep()
         assert team.numbers() == {A: "workflow-1", B: "workflow-2"}
+
+
+def test_a_probe_whose_source_cannot_be_resumed_has_ended_well_all_the_same(team: Team) -> None:
+    team.git.commit({A: workflow(1)})
+    team.world.queue.pause_source(team.repository.source, SourceRefused("The token has expired."))
+
+    def lost() -> None:
+        raise DatabaseUnavailable("The connection is gone.")
+
+    team.ask()
+    team.world.queue.before["resume_source"].append(lost)
+    assert isinstance(team.run(probe=True), Replaced)
+
+
+def test_files_that_take_long_to_judge_are_judged_with_the_lease_renewed(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "SECONDS_BETWEEN", 0.0)
+    team.git.commit({f"{number}_runtime.yaml": workflow(number) for number in range(5)})
+    team.sync()
+    assert team.world.queue.calls["renew"] >= 5
+
+
+def test_more_bytes_than_are_read_are_a_finding_also_where_sizes_are_not_known(team: Team) -> None:
+    team.git.commit({A: workflow(1), B: workflow(2)})
+    tree = team.world.git._wrapped.tree
+
+    def without_sizes(*args):
+        listed = tree(*args)
+        return replace(listed, entries=tuple(entry._replace(size=None) for entry in listed.entries))
+
+    team.world.git.instead["tree"] = without_sizes
+    team.world.use(Rules(Rules.shipped()._validator, None, ListingLimits(max_total_bytes=50)))
+    outcome = team.sync()
+    assert isinstance(outcome, Rejected)
+    assert outcome.report.findings[0].rule == "too-many-bytes"
+
+
+def test_a_blob_that_is_too_large_to_be_read_is_a_finding(team: Team) -> None:
+    team.git.commit({A: workflow(1)})
+    team.world.git.instead["blobs"] = lambda repository, commit, ids, deadline: ((blob, 500_000_000) for blob in ids)
+    outcome = team.sync()
+    assert isinstance(outcome, Rejected)
+    assert outcome.report.findings[0].rule == "file-too-large"
 
 
 def test_a_blob_that_two_files_share_is_stored_for_both(team: Team) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from werkzeug.test import EnvironBuilder
 
+from shared import bootstrap
 from shared.errors import Forbidden, SecretUnavailable, Unauthenticated, Unavailable
+from shared.settings import load
 from shared.web import access
 from shared.web.access import ANONYMOUS, Access, Keys, Role
 from shared.web.call import Call
@@ -134,6 +136,36 @@ def test_without_a_credential_the_keys_are_not_even_read() -> None:
     with pytest.raises(SecretUnavailable):
         Access(unavailable).admit(call(**FORMS["bearer"](ADMIN)), Role.ADMIN)
     assert Access(unavailable).admit(call(**FORMS["bearer"](ADMIN)), None) == ANONYMOUS
+
+
+def test_a_key_that_cannot_be_read_is_told_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(bootstrap, "monotonic", lambda: now[0])
+
+    class Down:
+        def get(self, name: str) -> str | None:
+            raise SecretUnavailable("the vault is down")
+
+        refresh = get
+
+    subject = bootstrap.access_from(load({"DATABASE_URL": "postgresql://localhost/x"}), Down())
+
+    def told() -> list[str]:
+        caplog.clear()
+        with pytest.raises(Unavailable):
+            subject.admit(call(**FORMS["bearer"](ADMIN)), Role.ADMIN)
+        return sorted(record.__dict__["secret"] for record in caplog.records)
+
+    names = sorted(
+        f"{key}{form}" for key in ("webhook-secret", "admin-key", "reader-keys") for form in ("", "-previous")
+    )
+    assert told() == names
+    now[0] += 59
+    assert told() == []
+    now[0] += 1
+    assert told() == names
 
 
 def test_a_rotated_key_is_found_by_asking_again() -> None:

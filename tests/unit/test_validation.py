@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, TypeChecker
 
 from shared.documents import Limits, parse, places
 from shared.model import BlobId, Document, FilePath, Finding, JsonValue, Severity
@@ -286,3 +288,117 @@ def test_both_libraries_give_one_verdict_and_every_no_is_explained(value: Any) -
     assert is_valid == (not findings)
     assert "schema" not in {finding.rule for finding in findings}, "the libraries disagree, or nothing explains it"
     assert all(finding.message[-1] in ".?" for finding in findings)
+
+
+# -- Files full of mistakes ------------------------------------------------------------------------------------------
+
+MANY = 90_000
+LOOKS = 20_000
+"""More than any file of many values needs, and far fewer than it has."""
+
+
+def job(**others: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = {"extracts": [], "transforms": [], "loads": [], "hooks": {}}
+    return {"id": "j", "description": "d", "enabled": True, **parts, **others}
+
+
+def workflow(*jobs: Any) -> dict[str, Any]:
+    return {"workflow": {"id": "w", "description": "d", "enabled": True, "jobs": list(jobs)}}
+
+
+def functions(*those: Any) -> dict[str, Any]:
+    return workflow(job(transforms=[{"id": "t", "upstream_id": "e", "options": {}, "functions": list(those)}]))
+
+
+def function(kind: str, **arguments: Any) -> dict[str, Any]:
+    return functions({"function_type": kind, "arguments": arguments})
+
+
+def headers(*values: Any) -> dict[str, Any]:
+    request: dict[str, Any] = {"id": "h", "description": "d", "enabled": True, "url": "http://x", "method": "GET"}
+    request |= {"timeout": 1, "retry": {"max_attempts": 0, "delay_in_seconds": 1}, "action_type": "http"}
+    return workflow(
+        job(hooks={"onStart": [{**request, "headers": {f"h{n}": value for n, value in enumerate(values)}}]})
+    )
+
+
+COLUMN = {"column_name": "a", "cast_type": "b"}
+LARGE: dict[str, tuple[Any, int]] = {
+    "invalid jobs": (workflow(*[{}] * MANY), 100),
+    "invalid hooks": (workflow(job(hooks={"onStart": [{}] * MANY})), 100),
+    "valid jobs, then an invalid one": (workflow(*[job()] * (MANY // 8), job(id=1)), 1),
+    "invalid functions": (functions(*[{}] * MANY), 100),
+    "functions of an unknown type": (functions(*[{"function_type": "x", "arguments": {}}] * (MANY // 3)), 100),
+    "a list for a function": (functions(["x"] * MANY), 1),
+    "invalid columns of a function": (function("cast", columns=[{}] * MANY), 100),
+    "text that two branches may have": (function("join", other_upstream_id="a", on=[1] * MANY), 100),
+    "valid columns, then an invalid one": (
+        function("cast", columns=[COLUMN] * (MANY // 3) + [{**COLUMN, "cast_type": 1}]),
+        1,
+    ),
+    "valid text, then a number": (function("select", columns=["x"] * MANY + [1]), 1),
+    "valid headers, then a number": (headers(*["x"] * MANY, 1), 1),
+    "invalid headers": (headers(*[1] * MANY), 100),
+}
+
+IN_LITTLE_MEMORY = """
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (600 * 2**20, 600 * 2**20))
+from shared.model import BlobId, Document, FilePath
+from shared.validation import Validator
+with open("shared/schemas/samara.schema.json", encoding="utf-8") as file:
+    validator = Validator(json.load(file))
+document = Document(FilePath("a"), BlobId("0" * 40), json.load(sys.stdin))
+print(len(validator.findings(document, b"", lambda data, pointers: {})))
+"""
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often `jsonschema` looked at a value's type, which it does once or more for nearly every value."""
+    count = [0]
+    is_type = TypeChecker.is_type
+
+    def counted(self: TypeChecker, instance: Any, type: str) -> bool:
+        count[0] += 1
+        return bool(is_type(self, instance, type))
+
+    monkeypatch.setattr(TypeChecker, "is_type", counted)
+    return count
+
+
+class TestALargeFile:
+    @pytest.mark.parametrize("name", LARGE)
+    def test_is_explained_without_a_look_at_all_of_it(self, name: str, looks: list[int]) -> None:
+        value, expected = LARGE[name]
+        findings = SAMARA.findings(Document(PATH, BLOB, value), b"", lambda data, pointers: {})
+        assert len(findings) == expected
+        assert all(finding.pointer for finding in findings)
+        assert 0 < looks[0] <= LOOKS
+
+    @pytest.mark.parametrize("name", ["invalid hooks", "invalid columns of a function"])
+    def test_is_explained_in_little_memory(self, name: str) -> None:
+        """In a process of its own: nothing in Python sees what `jsonschema-rs` takes."""
+        value, expected = LARGE[name]
+        done = subprocess.run(
+            [sys.executable, "-c", IN_LITTLE_MEMORY], input=json.dumps(value), capture_output=True, cwd=ROOT, text=True
+        )
+        assert (done.stdout, done.stderr[-300:]) == (f"{expected}\n", "")
+
+    def test_has_its_first_mistakes_told_in_the_order_of_the_file(self) -> None:
+        findings = SAMARA.findings(Document(PATH, BLOB, LARGE["invalid headers"][0]), b"", lambda data, pointers: {})
+        assert [finding.pointer.rpartition("/")[2] for finding in findings] == [f"h{number}" for number in range(100)]
+
+
+def test_items_after_a_prefix_are_told_by_their_place() -> None:
+    rules = {"prefixItems": [{"type": "string"}], "items": {"type": "integer"}}
+    assert [(column, pointer) for _, column, pointer, _ in under(rules, "v: [1, 2, x]")] == [(5, "/v/0"), (11, "/v/2")]
+
+
+def test_more_items_than_are_allowed_are_told() -> None:
+    assert [pointer for _, _, pointer, _ in under({"prefixItems": [{}], "items": False}, "v: [1, 2]")] == ["/v/1"]
+
+
+def test_a_value_that_fits_two_forms_is_told() -> None:
+    rules = {"oneOf": [{"type": "integer"}, {"minimum": 0}]}
+    assert under(rules, "v: 1") == [(1, 4, "/v", "v fits more than one of the allowed forms.")]

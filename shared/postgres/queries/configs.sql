@@ -97,7 +97,8 @@ FROM syncs AS s JOIN branches AS b ON b.repo_id = s.repo_id AND b.branch = s.bra
 WHERE s.sync_id = %(sync_id)s
 
 -- name: would_take
-SELECT config_digest(%(path)s, %(blob_id)s, %(config)s::jsonb), %(path)s::text COLLATE "C"
+SELECT count(config_digest(path, blob_id, config::jsonb))
+FROM unnest(%(paths)s::text[], %(blobs)s::text[], %(configs)s::text[]) AS document (path, blob_id, config)
 
 -- name: item
 SELECT b.generation, b.commit_id, b.synced_at, c.blob_id, c.generation, c.updated_at,

@@ -11,7 +11,6 @@ ORDER BY ended_at DESC LIMIT %(limit)s
 
 -- name: overview
 SELECT
-    (SELECT max(version) FROM schema_migrations),
     (SELECT coalesce(jsonb_object_agg(condition, n), '{}') FROM (
         SELECT CASE WHEN r.suspended IS NOT NULL THEN 'Suspended' ELSE b.condition END AS condition, count(*) AS n
         FROM branches AS b JOIN repositories AS r ON r.repo_id = b.repo_id GROUP BY 1) AS counted),

@@ -1,11 +1,13 @@
 -- name: request
--- The repository is locked first, against its removal; then the branches, in name order.
+-- The repository is locked first, against its removal; then the branches, in name order. A branch that it does not name
+-- (any more) is not requested: nobody would ever finish that.
 WITH repository AS (
-    SELECT repo_id FROM repositories WHERE repo_id = %(repo_id)s FOR KEY SHARE
+    SELECT repo_id, branches FROM repositories WHERE repo_id = %(repo_id)s FOR KEY SHARE
 ), asked AS (
     INSERT INTO branches (repo_id, branch, requested)
     SELECT repository.repo_id, wanted.branch, 1
     FROM repository, unnest(%(branches)s::text[]) AS wanted (branch)
+    WHERE wanted.branch = ANY (repository.branches)
     ORDER BY wanted.branch COLLATE "C"
     ON CONFLICT (repo_id, branch)
         DO UPDATE SET requested = branches.requested + 1, next_attempt_at = NULL
@@ -23,11 +25,12 @@ RETURNING received_at, requests
 
 -- name: ask
 WITH repository AS (
-    SELECT repo_id FROM repositories WHERE repo_id = %(repo_id)s FOR KEY SHARE
+    SELECT repo_id, branches FROM repositories WHERE repo_id = %(repo_id)s FOR KEY SHARE
 )
 INSERT INTO branches (repo_id, branch, requested, deep_requested)
 SELECT repository.repo_id, wanted.branch, 1, false
 FROM repository, unnest(%(branches)s::text[]) AS wanted (branch)
+WHERE wanted.branch = ANY (repository.branches)
 ORDER BY wanted.branch COLLATE "C"
 ON CONFLICT (repo_id, branch) DO UPDATE SET
     requested = branches.requested + CASE WHEN %(deep)s THEN 0 ELSE 1 END,

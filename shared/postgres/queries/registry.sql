@@ -34,8 +34,8 @@ RETURNING repo_id, name, project, source, root, pattern, branches, validation, s
 
 -- name: change
 UPDATE repositories SET
-    name = %(name)s, project = %(project)s, source = %(source)s, root = %(root)s, pattern = %(pattern)s,
-    branches = %(branches)s, validation = %(validation)s, suspended = %(suspended)s,
+    project = %(project)s, source = %(source)s, root = %(root)s, pattern = %(pattern)s, branches = %(branches)s,
+    validation = %(validation)s, suspended = %(suspended)s,
     revision = revision + 1, updated_at = clock_timestamp()
 WHERE repo_id = %(repo_id)s
 RETURNING repo_id, name, project, source, root, pattern, branches, validation, suspended, revision, heads_checked_at,

@@ -5,7 +5,9 @@ WHERE sweep_id IS NULL OR lease_until <= clock_timestamp()
 RETURNING sweep_id
 
 -- name: end
-UPDATE sweeps SET sweep_id = NULL, lease_until = NULL, ended_at = clock_timestamp(), summary = %(summary)s
+-- Without a summary it broke: then the last one that ended still is the one before.
+UPDATE sweeps SET sweep_id = NULL, lease_until = NULL, summary = coalesce(%(summary)s::jsonb, summary),
+    ended_at = CASE WHEN %(summary)s::jsonb IS NULL THEN ended_at ELSE clock_timestamp() END
 WHERE sweep_id = %(sweep_id)s
 RETURNING ended_at
 
@@ -38,10 +40,11 @@ SELECT branch, judged_commit, judged_ruleset, requested > finished AS is_waiting
 
 -- name: moved
 WITH repository AS (
-    SELECT repo_id FROM repositories WHERE repo_id = %(repo_id)s FOR KEY SHARE
+    SELECT repo_id, branches FROM repositories WHERE repo_id = %(repo_id)s FOR KEY SHARE
 ), head AS (
     SELECT repository.repo_id, h.branch, h.commit_id
     FROM repository, unnest(%(branches)s::text[], %(commits)s::text[]) AS h (branch, commit_id)
+    WHERE h.branch = ANY (repository.branches)
 ), asked AS (
     INSERT INTO branches (repo_id, branch, requested)
     SELECT repo_id, branch, 1 FROM head ORDER BY branch COLLATE "C"

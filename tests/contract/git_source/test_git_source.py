@@ -324,12 +324,6 @@ def test_nothing_is_an_ancestor_of_an_unknown_commit_nor_that_of_anything(
     assert not source.is_ancestor(repository, unknown, unknown, soon)
 
 
-def test_without_a_record_of_pushes_a_push_is_not_known(
-    source: GitSource, repository: Repository, soon: Deadline
-) -> None:
-    assert source.push(repository, 14, soon) is None
-
-
 # -- Trouble ---------------------------------------------------------------------------------------------------------
 
 
