@@ -43,7 +43,9 @@ class Search:
         return self._validator.iter_errors(value)
 
     def _items(self, validator: Any, rules: Any, value: Any, around: Mapping[str, Any]) -> Errors:
-        if isinstance(value, list):
+        if rules is False:
+            yield from Draft202012Validator.VALIDATORS["items"](validator, rules, value, around)
+        elif isinstance(value, list):
             first = len(around.get("prefixItems", ()))
             yield from self._refused(validator, rules, islice(enumerate(value), first, None))
 

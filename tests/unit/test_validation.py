@@ -381,7 +381,12 @@ class TestALargeFile:
         """In a process of its own: nothing in Python sees what `jsonschema-rs` takes."""
         value, expected = LARGE[name]
         done = subprocess.run(
-            [sys.executable, "-c", IN_LITTLE_MEMORY], input=json.dumps(value), capture_output=True, cwd=ROOT, text=True
+            [sys.executable, "-c", IN_LITTLE_MEMORY],
+            input=json.dumps(value),
+            capture_output=True,
+            cwd=ROOT,
+            text=True,
+            timeout=60,
         )
         assert (done.stdout, done.stderr[-300:]) == (f"{expected}\n", "")
 
@@ -396,7 +401,13 @@ def test_items_after_a_prefix_are_told_by_their_place() -> None:
 
 
 def test_more_items_than_are_allowed_are_told() -> None:
-    assert [pointer for _, _, pointer, _ in under({"prefixItems": [{}], "items": False}, "v: [1, 2]")] == ["/v/1"]
+    rules = {"prefixItems": [{}], "items": False}
+    assert under(rules, "v: [1, 2]") == [(1, 4, "/v", "v: Expected at most 1 item but found 1 extra: 2.")]
+
+
+def test_keys_that_no_rule_names_are_told_by_their_place() -> None:
+    rules = {"properties": {"a": {}}, "patternProperties": {"^x-": {}}, "additionalProperties": {"type": "string"}}
+    assert [pointer for _, _, pointer, _ in under(rules, "v: {a: 1, x-b: 1, c: 1, d: d}")] == ["/v/c"]
 
 
 def test_a_value_that_fits_two_forms_is_told() -> None:
