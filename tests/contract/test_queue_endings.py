@@ -141,7 +141,7 @@ class TestSettle:
         store.register()
         store.queue.settle(store.claim(), Failed(error))
         now = store.status()
-        assert (now.condition, now.reason, now.message) == (condition, type(error).__name__, "no route try later")
+        assert (now.condition, now.reason, now.message) == (condition, type(error).__name__, "no route. try later.")
 
     def test_since_moves_only_when_the_condition_does(self, store: Store) -> None:
         store.register()

@@ -189,7 +189,8 @@ def test_removing_against_pushes_to_old_and_new_branches_loses_neither(races: St
     old = [BranchName(f"old-{number}") for number in range(4)]
     new = [BranchName(f"a-new-{number}") for number in range(4)]
     for _ in range(rounds):
-        races.register(REPO, *old)
+        races.register(REPO, *old, *new)
+        races.sql("DELETE FROM branches WHERE branch LIKE 'a-new-%'")  # so that a request makes their rows
         removed, *pushed = at_once(
             lambda: races.registry.remove(REPO, expected=1),
             lambda: races.queue.request(delivery(), REPO, old + new),
