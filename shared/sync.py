@@ -319,9 +319,8 @@ class Sync:
     def _stand(self, claim: Claim, head: CommitId, tree: TreeId | None) -> tuple[Outcome, Settled]:
         """The verdict that stands, at this head: nothing that decides about it has changed."""
         judgement = Judgement(head, tree, claim.judged_ruleset, claim.report)
-        accepted = claim.judged_and_accepted
-        serve = _served(head) if accepted else claim.commit_id
-        return self._write(claim, judgement, Change(), serve, accepted)
+        serve = _served(head) if claim.judged_and_accepted else claim.commit_id
+        return self._write(claim, judgement, Change(), serve, claim.judged_and_accepted)
 
     def _end(self, claim: Claim, judgement: Judgement, change: Change) -> tuple[Outcome, Settled]:
         if judgement.report.rejects:
@@ -378,12 +377,8 @@ class Sync:
 
 
 def _about(claim: Claim) -> dict[str, str]:
-    return {
-        "repo_id": claim.repo_id,
-        "branch": claim.branch,
-        "trigger": claim.trigger,
-        "sync_id": str(claim.sync_id),
-    }
+    sync_id = str(claim.sync_id)
+    return {"repo_id": claim.repo_id, "branch": claim.branch, "trigger": claim.trigger, "sync_id": sync_id}
 
 
 def _served(head: CommitId) -> CommitId | None:
