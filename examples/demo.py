@@ -196,7 +196,7 @@ def _synced(app: "App", registration: Registration) -> Iterator[str]:
         served = f"{branch}@{commit[:8]}: {configs} configs" if commit else f"{branch}: nothing is served"
         match outcome:
             case Rejected(head, report):
-                yield f"{served}; {head[:8]} is rejected: {len(report.findings)} findings"
+                yield f"{served}; {head[:8]} is rejected, findings: {len(report.findings)}"
             case Failed(error):
                 yield f"{served}; {error.message}"
             case _:
