@@ -1,5 +1,6 @@
 """The HTTP app on a machine of one's own, with the timer beside it: what the Functions host does in Azure."""
 
+import _thread
 import errno
 import logging
 import signal
@@ -28,6 +29,7 @@ PORT = 7071
 """The one that Azure Functions Core Tools serve on."""
 SWEEP_SECONDS = 60
 _STOP_SECONDS = 5
+_AGAIN_SECONDS = 5.0
 
 
 @click.command(epilog="\b\nExample (Ctrl-C stops it):\n  runtime-store serve --port 8080")
@@ -124,21 +126,32 @@ class _Ended(SystemExit):
 
 
 @contextmanager
-def ending_on_signals() -> Iterator[None]:
+def ending_on_signals(again: float = _AGAIN_SECONDS) -> Iterator[None]:
     """Inside, Ctrl-C and SIGTERM (Ctrl-Break on Windows) end what runs; both are a normal end.
 
-    Only the first counts: what it ends has processes of its own to stop.
+    Only the first counts: what it ends has processes of its own to stop. It is repeated every `again` seconds until it
+    arrives here, since code in C that clears errors, as in imports, may swallow an exception that comes at that moment.
     """
     signals = [signal.SIGINT, signal.SIGTERM]
     if sys.platform == "win32":
         signals.append(signal.SIGBREAK)
     before = {}
+    asked, repeated, over = threading.Event(), threading.Event(), threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
+        if asked.is_set() and not repeated.is_set():
+            return
+        repeated.clear()
+        asked.set()
         raise _Ended
 
+    def repeat() -> None:
+        asked.wait()
+        while not over.wait(again):
+            repeated.set()
+            _interrupt_main()
+
+    threading.Thread(target=repeat, name="signals", daemon=True).start()
     has_ended = False
     try:
         before.update({number: signal.signal(number, end) for number in signals})
@@ -146,7 +159,16 @@ def ending_on_signals() -> Iterator[None]:
     except _Ended:
         has_ended = True
     finally:
-        # Else they stay ignored: a second Ctrl-C, while the process says goodbye, would make its end a failure.
-        if not has_ended:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        over.set()
+        asked.set()
+        # A second Ctrl-C, while the process says goodbye, would make its end a failure.
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if has_ended else handler)
+
+
+def _interrupt_main() -> None:
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+    else:
+        # To this very thread, which may wait in a system call.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.request import urlopen
@@ -31,6 +33,29 @@ def test_it_serves_until_a_signal_and_ends_well(environment: Mapping[str, str], 
         assert server.ends(number) == 0
         assert server.output.endswith("Stopped.\n")
         assert "Traceback" not in server.output
+
+
+SWALLOWED = """
+import os, signal, sys, time
+from shared.cli.serve import ending_on_signals
+with ending_on_signals(again=0.1):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except BaseException:
+        pass  # as an extension module does that clears errors
+    os.kill(os.getpid(), signal.SIGINT)  # a second Ctrl-C is not what ends it
+    time.sleep(60)
+    sys.exit(3)
+os.kill(os.getpid(), signal.SIGINT)
+print("ended")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process of Windows cannot send itself Ctrl-C")
+def test_a_signal_that_was_swallowed_comes_again() -> None:
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
 
 
 def test_the_timer_runs_beside_it(environment: Mapping[str, str], team: Team) -> None:
