@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from shared.errors import InvalidRequest, NameTaken
+from shared.errors import BranchNotFound, InvalidRequest, NameTaken
 from shared.model import BranchName, Event, Registration, RepoId, Repository, SourceName, is_branch_name
 from shared.ports import Registry
 
@@ -106,6 +106,17 @@ class Registrar:
             root=_valid_root(registration.root),
             branches=_valid_branches(registration.branches or self._branches),
         )
+
+
+def chosen_branches(repository: Repository, branch: str | None) -> tuple[BranchName, ...]:
+    """The branch that somebody means, or all that the registration names. Raises `BranchNotFound`."""
+    named = repository.registration.branches
+    if branch is None:
+        return named
+    if branch not in named:
+        hint = f"It names {', '.join(named)}."
+        raise BranchNotFound(f"The registration of {repository.name} does not name {branch!r}.", hint=hint)
+    return (BranchName(branch),)
 
 
 def _valid_id(repo_id: RepoId) -> RepoId:

@@ -9,7 +9,7 @@ import click
 from shared.cli import exit_codes
 from shared.cli.opening import find, opened
 from shared.cli.output import counted, progress, say, say_json, say_report, short, with_debug, with_json
-from shared.errors import BranchNotFound, InvalidRequest
+from shared.errors import InvalidRequest
 from shared.model import (
     ABSENT,
     BranchName,
@@ -19,6 +19,7 @@ from shared.model import (
     Outcome,
     Repository,
 )
+from shared.registration import chosen_branches
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -60,7 +61,7 @@ def sync(
     outcomes: dict[BranchName, Outcome] = {}
     with opened() as app:
         found = find(app, repository)
-        branches = _chosen(found, branch)
+        branches = chosen_branches(found, branch)
         budget = Budget(Deadline.after(timedelta(seconds=seconds)))
         with progress(f"{'Judging' if dry_run else 'Syncing'} {found.name}") as show:
             if dry_run:
@@ -84,16 +85,6 @@ def _judged(
 ) -> Iterator[tuple[BranchName, Outcome]]:
     for branch in branches:
         yield branch, app.sync.judge(repository.repo_id, branch, budget.deadline)
-
-
-def _chosen(repository: Repository, branch: str | None) -> tuple[BranchName, ...]:
-    named = repository.registration.branches
-    if branch is None:
-        return named
-    if branch not in named:
-        hint = f"It names {', '.join(named)}."
-        raise BranchNotFound(f"The registration of {repository.name} does not name {branch!r}.", hint=hint)
-    return (BranchName(branch),)
 
 
 def _commit(text: str | None, branch: str | None) -> CommitId | None:

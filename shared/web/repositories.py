@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.errors import (
-    BranchNotFound,
     InvalidRequest,
     Kind,
     RepositoryNotFound,
@@ -26,6 +25,7 @@ from shared.model import (
     RepoId,
     Repository,
 )
+from shared.registration import chosen_branches
 from shared.web import problems, representations
 from shared.web.access import Role
 from shared.web.call import Call
@@ -94,7 +94,7 @@ class Repositories:
     def sync(self, call: Call, alias: str) -> Reply:
         """Sync one branch or all, now; the worst outcome decides the status."""
         repository = self._found(alias)
-        branches = self._chosen(call, repository)
+        branches = chosen_branches(repository, call.text("branch"))
         deep, dry_run = call.flag("deep"), call.flag("dry_run")
         commit = _commit_of(call.json_object(self._limits.request_body))
         if commit and len(branches) != 1:
@@ -112,16 +112,6 @@ class Repositories:
         duration = call.number("seconds", default=LONGEST_SLICE, largest=LONGEST_SLICE)
         summary = self._services.reconcile.sweep("http", timedelta(seconds=duration))
         return respond(representations.of_sweep(summary), 200 if summary.started else 202)
-
-    def _chosen(self, call: Call, repository: Repository) -> tuple[BranchName, ...]:
-        named = repository.registration.branches
-        branch = call.text("branch")
-        if branch is None:
-            return named
-        if branch not in named:
-            hint = f"It names {', '.join(named) or 'no branch'}."
-            raise BranchNotFound(f"The registration of {repository.name} does not name {branch!r}.", hint=hint)
-        return (BranchName(branch),)
 
     def _found(self, alias: str) -> Repository:
         repository = self._services.registry.find(canonical(alias))
