@@ -16,6 +16,7 @@ Findings about a team's files are data (`model.Finding`), never exceptions. What
     │   ├── SourceFailed          broken or unreachable now: try again
     │   │   └── CommitMissing     the repository does not know this commit any more
     │   ├── SourceRefused         our credentials or rights: somebody must act
+    │   │   └── RepositoryRefused     on one repository, which is missing, disabled or forbidden to us
     │   └── SourceThrottled       asked too often: try again after `retry_after`
     ├── Unavailable               a part of ours is down: try again after `retry_after`
     │   ├── DatabaseUnavailable
@@ -118,6 +119,9 @@ class TooLarge(RuntimeStoreError):
 class SourceError(RuntimeStoreError):
     """Git did not give what was asked for. Nothing may be concluded about what the repository holds."""
 
+    concerns_source: ClassVar[bool] = False
+    """Whether the source's other repositories would be told the same, so that it is left alone as a whole."""
+
 
 class SourceFailed(SourceError):
     kind = Kind.SOURCE_FAILED
@@ -129,10 +133,19 @@ class CommitMissing(SourceFailed):
 
 class SourceRefused(SourceError):
     kind = Kind.SOURCE_REFUSED
+    concerns_source = True
+
+
+class RepositoryRefused(SourceRefused):
+    """The repository is missing, disabled or forbidden to us: hosts answer these alike, so that nobody can look around.
+    Others of the same source are not concerned."""
+
+    concerns_source = False
 
 
 class SourceThrottled(SourceError):
     kind = Kind.SOURCE_THROTTLED
+    concerns_source = True
 
     def __init__(self, message: str, *, retry_after: timedelta, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)

@@ -17,6 +17,7 @@ from shared.model import (
     Change,
     Claim,
     CommitId,
+    CommitStatus,
     Deadline,
     Deferred,
     Delivery,
@@ -26,8 +27,10 @@ from shared.model import (
     Item,
     Judgement,
     Listing,
+    Located,
     Names,
     Overview,
+    RefUpdate,
     Registration,
     RepoId,
     Repository,
@@ -42,6 +45,7 @@ from shared.model import (
     Tree,
     TreeId,
     Trigger,
+    Unposted,
 )
 
 
@@ -77,6 +81,21 @@ class GitSource(Protocol):
 
     def is_ancestor(self, repository: Repository, ancestor: CommitId, descendant: CommitId, deadline: Deadline) -> bool:
         """Whether `ancestor` is `descendant` or in its history; False when either is unknown."""
+        ...
+
+    def push(self, repository: Repository, push_id: int, deadline: Deadline) -> Sequence[RefUpdate]:
+        """The branches that a push moved; none where the source keeps no record of pushes."""
+        ...
+
+
+class Directory(Protocol):
+    """Knows the repositories of a Git host that gives them ids."""
+
+    def find(self, address: str, deadline: Deadline) -> Located | None:
+        """The repository at a web address of this host; None when the address is not one of them.
+
+        Raises `SourceError`; `RepositoryRefused` when the host has none there that we may see.
+        """
         ...
 
 
@@ -270,6 +289,29 @@ class Journal(Protocol):
 
     def prune(self, retention: timedelta) -> int:
         """Drop a bounded number of rows older than `retention`; returns how many."""
+        ...
+
+
+class Outbox(Protocol):
+    """Ended syncs that their commits were not told about yet: the `posted_at` of the journal."""
+
+    def claim(self, source: SourceName) -> Unposted | None:
+        """The latest unposted sync of some commit of this source, and the right to post for its branch for a while.
+
+        One at a time per branch, so that what was posted last is what happened last. None when nothing waits.
+        """
+        ...
+
+    def posted(self, unposted: Unposted) -> None:
+        """Its commit was told, or need not be: this sync and those of the same commit before it are done with."""
+        ...
+
+
+class StatusBoard(Protocol):
+    """Shows what became of a commit where its people look."""
+
+    def post(self, repository: Repository, status: CommitStatus, deadline: Deadline) -> None:
+        """Raises `SourceError`; `CommitMissing` when there is no such commit any more."""
         ...
 
 

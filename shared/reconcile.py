@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from shared.errors import SourceError, SourceRefused, SourceThrottled
+from shared.errors import SourceError, SourceThrottled
 from shared.examination import Examiner
 from shared.model import ABSENT, BranchName, Budget, CommitId, Deadline, Repository, Ruleset, SweepSummary
 from shared.ports import GitSource, Journal, Queue, Sweeps
@@ -128,10 +128,9 @@ class Reconcile:
     def _leave_alone(self, repository: Repository, error: SourceError) -> None:
         """Pause the source where it refuses or throttles us; else let the branches' syncs say what is wrong."""
         _log.warning("Heads cannot be read", extra={"repo_id": repository.repo_id, "error": error.message})
-        if isinstance(error, SourceThrottled):
-            self._queue.pause_source(repository.source, error, error.retry_after)
-        elif isinstance(error, SourceRefused):
-            self._queue.pause_source(repository.source, error)
+        if error.concerns_source:
+            pause = error.retry_after if isinstance(error, SourceThrottled) else None
+            self._queue.pause_source(repository.source, error, pause)
         self._queue.ask(repository.repo_id, self._named(repository))
 
     def _named(self, repository: Repository) -> Mapping[BranchName, tuple[CommitId | None, Ruleset | None]]:

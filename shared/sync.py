@@ -19,7 +19,6 @@ from shared.errors import (
     RepositoryNotFound,
     RuntimeStoreError,
     SourceError,
-    SourceRefused,
     SourceThrottled,
 )
 from shared.examination import Examiner, TooManyFiles
@@ -360,7 +359,7 @@ class Sync:
             self._settle(claim, outcome)
             return outcome
         pause = error.retry_after if isinstance(error, SourceThrottled) else None
-        if isinstance(error, SourceRefused | SourceThrottled):
+        if error.concerns_source:
             self._queue.pause_source(repository.source, error, pause)
         self._settle(claim, Failed(error), pause)
         _log.warning("A sync failed", extra={**_about(claim), "error": error.message})

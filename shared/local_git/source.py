@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 from shared.errors import CommitMissing, SourceFailed
 from shared.local_git.failures import not_git, redacted
 from shared.local_git.process import ONLINE, PROTOCOLS, Git
-from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, Repository, Tree, TreeEntry, TreeId
+from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, RefUpdate, Repository, Tree, TreeEntry, TreeId
 
 _HEADS = "refs/heads/"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}")
@@ -101,6 +101,10 @@ class LocalGitSource:
         except CommitMissing:
             return False
         return not beyond
+
+    def push(self, repository: Repository, push_id: int, deadline: Deadline) -> Sequence[RefUpdate]:
+        # Git itself keeps no record of pushes.
+        return ()
 
     def _limit(self, deadline: Deadline) -> Deadline:
         return min(deadline, Deadline.after(self._timeout), key=lambda limit: limit.at)

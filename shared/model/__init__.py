@@ -2,7 +2,7 @@
 
 Times are aware UTC datetimes and end in `_at`. Tuples stand for ordered collections, so that everything here can be
 shared between threads. Everybody imports from here; the files are for reading: `repositories`, `git`, `judgement`,
-`syncs`, `reading`, `deliveries`.
+`syncs`, `reading`, `deliveries`, `statuses`.
 """
 
 from shared.model.deliveries import Decision, Delivery, Event, Receipt
@@ -24,7 +24,8 @@ from shared.model.ids import (
 )
 from shared.model.judgement import Change, Document, Finding, Judgement, Report, RuntimeConfig, Severity, StoredId
 from shared.model.reading import BranchStatus, Condition, Item, Listing, Overview, Served
-from shared.model.repositories import Names, Registration, Repository, Validation
+from shared.model.repositories import Located, Names, Registration, Repository, Validation
+from shared.model.statuses import CommitState, CommitStatus, Unposted
 from shared.model.syncs import (
     Budget,
     Claim,
@@ -51,6 +52,8 @@ __all__ = [
     "Change",
     "Claim",
     "CommitId",
+    "CommitState",
+    "CommitStatus",
     "Condition",
     "Deadline",
     "Decision",
@@ -67,6 +70,7 @@ __all__ = [
     "JsonValue",
     "Judgement",
     "Listing",
+    "Located",
     "Names",
     "Outcome",
     "Overview",
@@ -93,6 +97,7 @@ __all__ = [
     "TreeId",
     "Trigger",
     "Unchanged",
+    "Unposted",
     "Validation",
     "is_branch_name",
 ]

@@ -56,6 +56,16 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
+class Located:
+    """Where a Git host keeps a repository: an id that survives renames, and what it is called at present."""
+
+    repo_id: RepoId
+    source: SourceName
+    project: str
+    repository: str
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """Every way to say which repository and branch is meant, as of one moment."""
 

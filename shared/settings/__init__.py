@@ -14,11 +14,12 @@ from typing import Any
 from shared.errors import SettingsInvalid
 from shared.model import BranchName
 from shared.settings.forms import Unusable
-from shared.settings.table import HOST_SETTINGS, SETTINGS, DatabasePooler, LogLevel, ReadAccess, Setting
+from shared.settings.table import HOST_SETTINGS, SETTINGS, DatabaseLogin, DatabasePooler, LogLevel, ReadAccess, Setting
 
 __all__ = [
     "HOST_SETTINGS",
     "SETTINGS",
+    "DatabaseLogin",
     "DatabasePooler",
     "LogLevel",
     "ReadAccess",
@@ -39,6 +40,7 @@ class Settings:
 
     environment: str
     branches: tuple[BranchName, ...]
+    database_login: DatabaseLogin
     database_pooler: DatabasePooler
     database_pool_size: int
     key_vault_url: str | None
@@ -47,6 +49,9 @@ class Settings:
     read_access: ReadAccess
     auto_register: bool
     azure_devops_organization: str | None
+    """Without a slash at its end."""
+    commit_statuses: bool
+    public_url: str | None
     """Without a slash at its end."""
     git_url_template: str | None
     git_timeout: timedelta

@@ -98,6 +98,17 @@ def _organization(text: str) -> str:
     return text.rstrip("/")
 
 
+def _public_url(text: str) -> str:
+    _url(text)
+    return text.rstrip("/")
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,4096}", text):
+        raise Unusable("it holds whitespace, or a character outside ASCII")
+    return text
+
+
 def _git_url_template(text: str) -> str:
     if "{repository}" not in text:
         raise Unusable("it does not contain {repository}")
@@ -179,6 +190,8 @@ BRANCHES = Form("Git branch names with commas between them, without `refs/heads/
 DATABASE_URL = Form("a `postgresql://` URL, or libpq's `key=value` words", _database_url)
 VAULT_URL = Form("an https URL without a path, such as `https://contoso-dev.vault.azure.net`", _vault_url)
 ORGANIZATION = Form("an https URL, such as `https://dev.azure.com/contoso`", _organization)
+PUBLIC_URL = Form("an https URL, such as `https://contoso-dev.azurewebsites.net`", _public_url)
+TOKEN = Form("ASCII characters without whitespace", _token)
 GIT_URL_TEMPLATE = Form("a Git URL without credentials, or a path, with `{repository}` in it", _git_url_template)
 KEY = Form("32 to 256 ASCII characters without whitespace", _key)
 NAMED_KEYS = Form("`name=key` entries with commas between them, each key 32 to 256 ASCII characters", _named_keys)

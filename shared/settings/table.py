@@ -21,6 +21,13 @@ class DatabasePooler(StrEnum):
     TRANSACTION = "transaction"
 
 
+class DatabaseLogin(StrEnum):
+    """How this app proves to the database who it is."""
+
+    PASSWORD = "password"  # noqa: S105
+    ENTRA = "entra"
+
+
 class LogLevel(StrEnum):
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -75,6 +82,13 @@ SETTINGS: tuple[Setting, ...] = (
         "The password, when it is kept apart from DATABASE_URL.",
         forms.TEXT,
         is_secret=True,
+    ),
+    Setting(
+        "DATABASE_LOGIN",
+        "password",
+        "`entra` logs in with a token of this app's identity instead of a password, over verified TLS; DATABASE_URL "
+        "then names the role that was made for that identity.",
+        forms.one_of(DatabaseLogin),
     ),
     Setting(
         "DATABASE_POOLER",
@@ -155,14 +169,36 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "AZURE_DEVOPS_ORGANIZATION",
         "",
-        "Only pushes of this organization register a repository.",
+        "The organization whose repositories are read through its API, such as `https://dev.azure.com/contoso`. Only "
+        "its pushes register a repository.",
         forms.ORGANIZATION,
+    ),
+    Setting(
+        "AZURE_DEVOPS_PAT",
+        "",
+        "A personal access token of that organization, with Code (read), and Code (status) for COMMIT_STATUSES. Not "
+        "set anywhere: this app's managed identity signs in.",
+        forms.TOKEN,
+        is_secret=True,
+    ),
+    Setting(
+        "COMMIT_STATUSES",
+        "true",
+        "Whether commits in Azure DevOps are shown what became of them, as the status `runtime-store/ENVIRONMENT`.",
+        forms.FLAG,
+    ),
+    Setting(
+        "PUBLIC_URL",
+        "",
+        "Where this app is reached, such as `https://contoso-dev.azurewebsites.net`: what service hooks call and "
+        "commit statuses link to.",
+        forms.PUBLIC_URL,
     ),
     Setting(
         "GIT_URL_TEMPLATE",
         "",
-        "Where a repository that registers itself is read from; `{project}` and `{repository}` stand for the names "
-        "in the delivery. Empty: none registers itself.",
+        "Where a repository that registers itself is read from with Git; `{project}` and `{repository}` stand for the "
+        "names in the delivery. Empty: it is read through the API of AZURE_DEVOPS_ORGANIZATION, where that is set.",
         forms.GIT_URL_TEMPLATE,
     ),
     Setting(
