@@ -89,8 +89,9 @@ def build(
     registrar = Registrar(
         registry,
         branches=settings.branches,
-        url_template=settings.git_url_template if settings.auto_register else None,
         organisation=settings.azure_devops_organization,
+        url_template=settings.git_url_template,
+        auto_register=settings.auto_register,
     )
     reconcile = Reconcile(
         sweeps,
@@ -109,7 +110,7 @@ def build(
         journal=journal,
         sync=sync,
         registrar=registrar,
-        intake=Intake(registrar, queue, sync, reconcile.take_along),
+        intake=Intake(registrar, queue, git, sync, reconcile.take_along),
         reconcile=reconcile,
         decode=decode,
     )

@@ -6,8 +6,10 @@ not say which branch makes us look at all of them: that costs a look at each hea
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from uuid import uuid4
 
+from shared.errors import SourceError
 from shared.model import (
     BranchName,
     Budget,
@@ -22,21 +24,25 @@ from shared.model import (
     Repository,
     Trigger,
 )
-from shared.ports import Queue
+from shared.ports import GitSource, Queue
 from shared.registration import Registrar
 from shared.sync import Sync
 
 _log = logging.getLogger(__name__)
+
+_LOOK_UP = timedelta(seconds=2)
+"""What finding out which branches a push moved may take."""
 
 
 class Intake:
     """`take_along` is called with the time that is left, and may use it to help an overdue timer."""
 
     def __init__(
-        self, registrar: Registrar, queue: Queue, sync: Sync, take_along: Callable[[Deadline], object]
+        self, registrar: Registrar, queue: Queue, git: GitSource, sync: Sync, take_along: Callable[[Deadline], object]
     ) -> None:
         self._registrar = registrar
         self._queue = queue
+        self._git = git
         self._sync = sync
         self._take_along = take_along
 
@@ -56,6 +62,8 @@ class Intake:
             "A delivery was recorded",
             extra={"delivery_id": str(delivery.delivery_id), "decision": decision, "repo_id": event.repo_id},
         )
+        if repository and decision is Decision.BRANCHES_CHECKED:
+            branches = self._moved_first(repository, branches, event, budget)
         outcomes = self._synced(repository, branches, budget) if repository else {}
         self._take_along(budget.deadline)
         return Receipt(delivery, outcomes)
@@ -76,6 +84,21 @@ class Intake:
         pushed = {update.branch for update in event.updates}
         branches = [branch for branch in named if branch in pushed]
         return (Decision.REQUESTED if branches else Decision.IGNORED_BRANCH), repository, branches
+
+    def _moved_first(
+        self, repository: Repository, branches: Sequence[BranchName], event: Event, budget: Budget
+    ) -> Sequence[BranchName]:
+        """The branches that the push moved, if its record says so, and then the others: the budget may not do for all.
+        By now all are requested, so that a look-up that fails costs nothing but the order."""
+        if event.push_id is None or len(branches) < 2:
+            return branches
+        deadline = budget.deadline.within(_LOOK_UP)
+        try:
+            moved = {update.branch for update in self._git.push(repository, event.push_id, deadline)}
+        except SourceError as error:
+            _log.info("A push was not looked up", extra={"repo_id": repository.repo_id, "error": error.message})
+            return branches
+        return sorted(branches, key=lambda branch: branch not in moved)
 
     def _synced(
         self, repository: Repository, branches: Sequence[BranchName], budget: Budget

@@ -3,12 +3,23 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from shared.errors import BranchNotFound, InvalidRequest, NameTaken
-from shared.model import BranchName, Event, Registration, RepoId, Repository, SourceName, is_branch_name
-from shared.ports import Registry
+from shared.model import (
+    BranchName,
+    Deadline,
+    Event,
+    Located,
+    Registration,
+    RepoId,
+    Repository,
+    SourceName,
+    is_branch_name,
+)
+from shared.ports import Directory, Registry
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -21,14 +32,16 @@ _SOURCE = re.compile(
     r"|/.*|[A-Za-z]:[/\\].*|\\\\.*"
 )
 _MOST_BRANCHES = 100
+_LOOK_UP = timedelta(seconds=15)
 
 
 class Registrar:
     """The registry with rules in front.
 
-    `branches` are those of a registration that names none. `url_template` says where an announced, unknown repository
-    is read from, with `{project}` and `{repository}`; None registers none by itself. `organisation` limits that to
-    pushes of one Azure DevOps organisation.
+    `branches` are those of a registration that names none. `directory` turns the web address of a repository into the
+    id and the source that its host reads it by. With `auto_register` the first push of an unknown repository registers
+    it: `organisation` limits that to one Azure DevOps organisation, whose API then is the source; with `url_template`
+    the source is a Git URL instead, with `{project}` and `{repository}` filled in.
     """
 
     def __init__(
@@ -36,20 +49,37 @@ class Registrar:
         registry: Registry,
         *,
         branches: Sequence[BranchName],
-        url_template: str | None = None,
+        directory: Directory | None = None,
         organisation: str | None = None,
+        url_template: str | None = None,
+        auto_register: bool = True,
     ) -> None:
         self._registry = registry
         self._branches = tuple(branches)
-        self._url_template = url_template
+        self._directory = directory
         self._organisation = organisation
+        self._url_template = url_template
+        self._auto_register = auto_register
 
-    def put(self, repo_id: RepoId, registration: Registration, *, expected: int | None) -> Repository:
+    def locate(self, source: str) -> Located | None:
+        """The repository at a web address of a host that gives ids; None for any other source. Raises `SourceError`."""
+        return self._directory.find(source, Deadline.after(_LOOK_UP)) if self._directory else None
+
+    def put(self, repo_id: RepoId | None, registration: Registration, *, expected: int | None) -> Repository:
         """Add the repository, or change it when its revision is still `expected`.
 
-        Raises `InvalidRequest` naming the field, and what `Registry.put` raises.
+        Without `repo_id` it is the id that the host of the source gives, else the name. Raises `InvalidRequest` naming
+        the field, what `Registry.put` raises, and `SourceError` when an address cannot be looked up.
         """
-        return self._registry.put(_valid_id(repo_id), self._valid(registration), expected=expected)
+        located = self.locate(registration.source.strip())
+        if located:
+            if repo_id not in (None, registration.name, located.repo_id):
+                hint = "Use that one, or the name."
+                raise InvalidRequest(f"The repository there has the id {located.repo_id}.", field="repo_id", hint=hint)
+            repo_id = located.repo_id
+            project = registration.project or located.project
+            registration = replace(registration, source=located.source, project=project)
+        return self._put(repo_id or RepoId(registration.name), registration, expected)
 
     def remove(self, repo_id: RepoId, *, expected: int) -> None:
         self._registry.remove(repo_id, expected=expected)
@@ -61,20 +91,28 @@ class Registrar:
         known = self._registry.find(event.repo_id)
         if known is not None:
             return known if known.repo_id == event.repo_id else None
-        # Azure DevOps tells organisations apart without regard to case.
-        if self._organisation is not None and (event.organisation or "").lower() != self._organisation.lower():
-            return None
-        return self._register(event, event.repo_id, event.repository or "", event.project or "")
+        source = self._announced_source(event)
+        return self._register(event, event.repo_id, source) if source and event.repository else None
 
-    def _register(self, event: Event, repo_id: RepoId, repository: str, project: str) -> Repository | None:
-        source = _source(self._url_template or "", project, repository)
-        if source is None:
+    def _put(self, repo_id: RepoId, registration: Registration, expected: int | None) -> Repository:
+        return self._registry.put(_valid_id(repo_id), self._valid(repo_id, registration), expected=expected)
+
+    def _announced_source(self, event: Event) -> SourceName | None:
+        # Azure DevOps tells organisations apart without regard to case.
+        is_foreign = self._organisation and (event.organisation or "").lower() != self._organisation.lower()
+        if is_foreign or not self._auto_register:
             return None
+        if self._url_template:
+            return _from_template(self._url_template, event.project or "", event.repository or "")
+        return SourceName(self._organisation) if self._organisation else None
+
+    def _register(self, event: Event, repo_id: RepoId, source: SourceName) -> Repository | None:
+        repository, project = event.repository or "", event.project or ""
         name, longer = _slug(repository), _slug(f"{project}.{repository}")
         registration = Registration(name, source, (), project=event.project)
-        for candidate in (name, longer, f"{name}.{repo_id[:8]}"):
+        for candidate in (name, longer, f"{name}.{repo_id[:8]}", repo_id[:8]):
             try:
-                return self.put(repo_id, replace(registration, name=candidate), expected=None)
+                return self._put(repo_id, replace(registration, name=candidate), None)
             except InvalidRequest:
                 continue
             except NameTaken:
@@ -83,7 +121,7 @@ class Registrar:
                     return known
         return None
 
-    def _valid(self, registration: Registration) -> Registration:
+    def _valid(self, repo_id: RepoId, registration: Registration) -> Registration:
         if not _SLUG.fullmatch(registration.name) or _GUID.fullmatch(registration.name):
             raise InvalidRequest(
                 f"{registration.name!r} cannot be a repository's name.",
@@ -99,13 +137,26 @@ class Registrar:
             )
         if registration.suspended is not None and not registration.suspended.strip():
             raise InvalidRequest("A suspension says why.", field="suspended", hint="Leave it out to go on with syncs.")
+        source = self._valid_source(registration.source.strip(), repo_id)
         return replace(
             registration,
-            source=_valid_source(registration.source.strip()),
+            source=source,
             pattern=pattern,
             root=_valid_root(registration.root),
             branches=_valid_branches(registration.branches or self._branches),
         )
+
+    def _valid_source(self, source: str, repo_id: RepoId) -> SourceName:
+        organisation = self._organisation
+        if organisation is None or source.rstrip("/").lower() != organisation.lower():
+            return _valid_source(source)
+        if not _GUID.fullmatch(repo_id):
+            raise InvalidRequest(
+                f"{repo_id!r} is not how {organisation} knows a repository.",
+                field="repo_id",
+                hint=f"Its id is its GUID; or give its web address as the source: {organisation}/PROJECT/_git/NAME.",
+            )
+        return SourceName(organisation)
 
 
 def chosen_branches(repository: Repository, branch: str | None) -> tuple[BranchName, ...]:
@@ -165,9 +216,9 @@ def _slug(name: str) -> str:
     return _NOT_A_SLUG.sub("-", name).strip("-._")[:128]
 
 
-def _source(template: str, project: str, repository: str) -> SourceName | None:
+def _from_template(template: str, project: str, repository: str) -> SourceName | None:
     """Where an announced repository is, by the operator's template; a payload's names fill in one segment each."""
-    if not template or not repository:
+    if not repository:
         return None
     for name in (project, repository):
         if name in (".", "..") or any(character in name for character in "/\\\0\n"):

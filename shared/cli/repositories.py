@@ -25,7 +25,7 @@ from shared.cli.output import (
     with_json,
 )
 from shared.errors import NameTaken
-from shared.model import BranchName, Registration, RepoId, Repository, SourceName, Validation
+from shared.model import BranchName, Located, Registration, RepoId, Repository, SourceName, Validation
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -73,11 +73,14 @@ def register(
         changes["source"] = _source(source)
     if suspended is not None or resume:
         changes["suspended"] = suspended
+    if name is not None:
+        changes["name"] = name
     with opened() as app:
-        existing = _existing(app, name, repo_id, changes.get("source"))
-        if name is not None:
-            changes["name"] = name
-        repository = _put(app, existing, changes, RepoId(repo_id) if repo_id else None)
+        located = app.registrar.locate(changes["source"]) if source is not None else None
+        if located and repo_id and repo_id.lower() != located.repo_id:
+            raise click.UsageError(f"The repository there has the id {located.repo_id}; leave --id out.")
+        existing = _existing(app, name, located.repo_id if located else repo_id, changes.get("source"))
+        repository = _put(app, existing, located, changes, repo_id)
         shown = _one(app, repository)
     if as_json:
         say_json(shown)
@@ -106,12 +109,15 @@ def _existing(app: "App", name: str | None, repo_id: str | None, source: SourceN
     return found
 
 
-def _put(app: "App", existing: Repository | None, changes: Mapping[str, Any], repo_id: RepoId | None) -> Repository:
+def _put(
+    app: "App", existing: Repository | None, located: Located | None, changes: Mapping[str, Any], repo_id: str | None
+) -> Repository:
     if existing:
         registration = replace(existing.registration, **changes)
         return app.registrar.put(existing.repo_id, registration, expected=existing.revision)
-    new = {"name": _name_of(changes["source"]), "branches": (), **changes}
-    return app.registrar.put(repo_id or RepoId(new["name"]), Registration(**new), expected=None)
+    name = _name_of(located.repository if located else changes["source"])
+    registration = Registration(**{"name": name, "branches": (), **changes})
+    return app.registrar.put(RepoId(repo_id) if repo_id else None, registration, expected=None)
 
 
 def _source(text: str) -> SourceName:

@@ -107,7 +107,7 @@ class LocalGitSource:
         return ()
 
     def _limit(self, deadline: Deadline) -> Deadline:
-        return min(deadline, Deadline.after(self._timeout), key=lambda limit: limit.at)
+        return deadline.within(self._timeout)
 
     # -- Where the objects are ---------------------------------------------------------------------------------------
 

@@ -28,6 +28,10 @@ class Deadline:
     def after(cls, duration: timedelta) -> "Deadline":
         return cls(time.monotonic() + duration.total_seconds())
 
+    def within(self, duration: timedelta) -> "Deadline":
+        """This one, or the end of `duration` from now if that comes first."""
+        return min(self, Deadline.after(duration), key=lambda deadline: deadline.at)
+
     @property
     def remaining(self) -> float:
         """Seconds left, never below zero."""

@@ -6,7 +6,7 @@ import pytest
 from support.git import GitRepository
 from support.world import NOT_YAML, Team, World, budget, workflow
 
-from shared.errors import DatabaseUnavailable
+from shared.errors import DatabaseUnavailable, SourceFailed
 from shared.model import (
     ABSENT,
     BranchName,
@@ -101,6 +101,33 @@ def test_a_payload_that_does_not_say_which_branches(team: Team, updates: tuple[R
         assert team.numbers() == {A: "workflow-1"}
     else:
         assert (receipt.delivery.decision, receipt.outcomes) == (Decision.IGNORED_BRANCH, {})
+
+
+def test_of_a_payload_without_refs_the_pushed_branches_go_first(world: World) -> None:
+    team = world.repository(branches=("a", "b", "c"))
+    update = RefUpdate(BranchName("c"), ABSENT, team.git.commit({A: workflow(1)}, branch="c"))
+    world.git.instead["push"] = lambda repository, push_id, deadline: [update] if push_id == 14 else []
+    receipt = deliver(world, Event("git.push", repo_id=team.repo_id, push_id=14))
+    assert list(receipt.outcomes) == ["c", "a", "b"]
+    assert set(receipt.delivery.requests) == {"a", "b", "c"}
+
+
+def test_a_push_that_cannot_be_looked_up_costs_only_the_order(world: World) -> None:
+    team = world.repository(branches=("a", "b"))
+
+    def refused(*_: object) -> None:
+        raise SourceFailed("The host hung up.")
+
+    world.git.instead["push"] = refused
+    assert list(deliver(world, Event("git.push", repo_id=team.repo_id, push_id=14)).outcomes) == ["a", "b"]
+
+
+def test_a_push_is_looked_up_only_where_it_decides_something(world: World) -> None:
+    one, two = world.repository("one"), world.repository("two", branches=("a", "b"))
+    deliver(world, Event("git.push", repo_id=one.repo_id, push_id=14))
+    deliver(world, Event("git.push", repo_id=two.repo_id))
+    deliver(world, Event("git.push", repo_id=two.repo_id, push_id=14, updates=()))
+    assert world.git.calls["push"] == 0
 
 
 @pytest.mark.parametrize("problem", [None, "The body is not JSON."])
@@ -205,9 +232,28 @@ class TestAutomaticRegistration:
         assert registrar.announced(self.event()) is None
         assert registrar.announced(self.event(organisation="https://dev.azure.com/Ours")) is not None
 
-    def test_without_a_template_nothing_registers_itself(self, world: World) -> None:
+    def test_without_a_template_it_is_read_through_its_organisation(self, world: World) -> None:
+        ours = "https://dev.azure.com/ours"
+        registrar = Registrar(world.registry, branches=[BranchName("main")], organisation=ours)
+        repository = registrar.announced(self.event(organisation="https://dev.azure.com/OURS"))
+        assert repository is not None
+        assert (repository.repo_id, repository.source, repository.name) == (GUID, ours, "Configs")
+
+    def test_a_name_of_other_letters_is_registered_by_its_id(self, world: World) -> None:
+        ours = "https://dev.azure.com/ours"
+        registrar = Registrar(world.registry, branches=[BranchName("main")], organisation=ours)
+        repository = registrar.announced(self.event(organisation=ours, repository="設定", project="基盤"))
+        assert repository is not None
+        assert repository.name == "5febef5a"
+
+    def test_without_a_template_and_an_organisation_nothing_registers_itself(self, world: World) -> None:
         registrar = Registrar(world.registry, branches=[BranchName("main")])
         assert registrar.announced(self.event()) is None
+
+    def test_nothing_registers_itself_where_that_is_turned_off(self, world: World) -> None:
+        ours = "https://dev.azure.com/ours"
+        registrar = Registrar(world.registry, branches=[BranchName("main")], organisation=ours, auto_register=False)
+        assert registrar.announced(self.event(organisation=ours)) is None
 
     def test_a_url_template_gets_its_names_quoted(self, world: World) -> None:
         registrar = Registrar(

@@ -120,7 +120,7 @@ class World:
             workers=3,
             retention=timedelta(days=30),
         )
-        self.intake = Intake(self.registrar, self.queue, self.sync, self.reconcile.take_along)
+        self.intake = Intake(self.registrar, self.queue, self.git, self.sync, self.reconcile.take_along)
 
     def repository(
         self, name: str = "team", *, branches: tuple[str, ...] = ("main",), repo_id: str | None = None, **more: Any

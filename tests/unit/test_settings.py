@@ -16,7 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import SettingsInvalid
-from shared.settings import HOST_SETTINGS, SETTINGS, DatabasePooler, LogLevel, ReadAccess, Settings, load, parse
+from shared.settings import (
+    HOST_SETTINGS,
+    SETTINGS,
+    DatabaseLogin,
+    DatabasePooler,
+    LogLevel,
+    ReadAccess,
+    Settings,
+    load,
+    parse,
+)
 from shared.settings.document import render_example, render_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +46,7 @@ def test_the_database_is_all_that_must_be_set() -> None:
     assert settings == Settings(
         environment="local",
         branches=("main",),  # type: ignore[arg-type]
+        database_login=DatabaseLogin.PASSWORD,
         database_pooler=DatabasePooler.NONE,
         database_pool_size=8,
         key_vault_url=None,
@@ -44,6 +55,8 @@ def test_the_database_is_all_that_must_be_set() -> None:
         read_access=ReadAccess.KEYS,
         auto_register=True,
         azure_devops_organization=None,
+        commit_statuses=True,
+        public_url=None,
         git_url_template=None,
         git_timeout=timedelta(seconds=60),
         webhook_budget=timedelta(seconds=8),
@@ -69,6 +82,7 @@ def test_every_setting_can_be_set() -> None:
         "BRANCHES": "main, release/1.0,main",
         "DATABASE_URL": "host=db dbname='runtime store' password=p\\'w",
         "DATABASE_PASSWORD": " with spaces ",
+        "DATABASE_LOGIN": "Entra",
         "DATABASE_POOLER": "Transaction",
         "DATABASE_POOL_SIZE": "2",
         "KEY_VAULT_URL": "https://contoso-acc.vault.azure.net/",
@@ -83,6 +97,9 @@ def test_every_setting_can_be_set() -> None:
         "READ_ACCESS": "anonymous",
         "AUTO_REGISTER": "0",
         "AZURE_DEVOPS_ORGANIZATION": "https://dev.azure.com/contoso/",
+        "AZURE_DEVOPS_PAT": "a-token-0123456789",
+        "COMMIT_STATUSES": "false",
+        "PUBLIC_URL": "https://contoso-acc.azurewebsites.net/",
         "GIT_URL_TEMPLATE": "https://dev.azure.com/contoso/{project}/_git/{repository}",
         "GIT_TIMEOUT_SECONDS": "89",
         "WEBHOOK_BUDGET_SECONDS": "1",
@@ -109,6 +126,7 @@ def test_every_setting_can_be_set() -> None:
     assert settings.git_timeout == timedelta(seconds=89)
     assert settings.reconcile_schedule == "0 */5 8-18 1,15 JAN-MAR mon-FRI"
     assert (settings.read_access, settings.database_pooler) == (ReadAccess.ANONYMOUS, DatabasePooler.TRANSACTION)
+    assert settings.public_url == "https://contoso-acc.azurewebsites.net"
     assert (settings.auto_register, settings.list_cache_bytes, settings.log_level) == (False, 0, LogLevel.DEBUG)
     differs = [
         field.name for field in fields(Settings) if getattr(settings, field.name) == getattr(load(LEAST), field.name)
@@ -170,6 +188,9 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_table() -> None:
 BAD: list[tuple[str, str]] = [
     ("ENVIRONMENT", "dev env"),
     ("BRANCHES", "main,,dev"),
+    ("AZURE_DEVOPS_PAT", f"{KEY} x"),
+    ("PUBLIC_URL", "http://contoso.example"),
+    ("PUBLIC_URL", "https://contoso.example/?code=x"),
     ("DATABASE_URL", KEY),
     ("DATABASE_URL", f"mysql://u:{KEY}@db/x"),
     ("DATABASE_URL", f"postgresql://u:{KEY} x@db/x"),
