@@ -6,15 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks import imports, memory, reading, replace, stage, sync
+from benchmarks import imports, listing, memory, reading, replace, stage, sweep, sync
 from benchmarks.comparison import Table
 from examples.embedded_postgres import CannotRun
 
 BENCHMARKS: Mapping[str, Callable[[stage.Stage], Iterator[Table]]] = {
     "imports": imports.run,
+    "listing": listing.run,
     "reading": reading.run,
     "replace": replace.run,
     "sync": sync.run,
+    "sweep": sweep.run,
     "memory": memory.run,
 }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-Unit = Literal["s", "B"]
+Unit = Literal["s", "B", "calls"]
 Work = Callable[[], object]
 
 
@@ -35,7 +35,7 @@ def below(limit: int) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One line: medians of several measurements, in seconds or bytes."""
+    """One line: medians of several measurements, in seconds, bytes or calls to Git."""
 
     what: str
     ours: float
@@ -98,6 +98,8 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _shown(figure: float, unit: Unit) -> str:
+    if unit == "calls":
+        return f"{figure:,.0f}"
     names = ("s", "ms", "us") if unit == "s" else ("MB", "kB", "B")
     scaled = figure if unit == "s" else figure / 1e6
     for name in names[:-1]:

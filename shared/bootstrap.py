@@ -7,19 +7,46 @@ import gc
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from datetime import timedelta
+from functools import lru_cache, partial
 from time import monotonic
 
+from shared.azure_devops.client import Organisation
+from shared.azure_devops.directory import AzureDevOpsDirectory
 from shared.azure_devops.events import decode
-from shared.errors import SecretUnavailable, SettingsInvalid
+from shared.azure_devops.source import AzureDevOpsSource
+from shared.azure_devops.statuses import AzureDevOpsStatuses
+from shared.errors import (
+    DatabaseUnavailable,
+    RuntimeStoreError,
+    SecretUnavailable,
+    SettingsInvalid,
+    SourceRefused,
+    SourceThrottled,
+)
 from shared.examination import Examiner
+from shared.git_sources import GitSources
+from shared.identity import AZURE_DEVOPS, DATABASE, Authorization, managed_identity, tokens
 from shared.intake import Intake
-from shared.key_vault import WARNING_INTERVAL, EnvironmentSecrets, KeyVaultSecrets, managed_identity, secret_client
+from shared.key_vault import WARNING_INTERVAL, EnvironmentSecrets, KeyVaultSecrets, secret_client
 from shared.local_git.source import LocalGitSource
-from shared.model import SweepSummary
-from shared.ports import ConfigReader, ConfigStore, GitSource, Journal, Queue, Registry, Secrets, Sweeps
+from shared.model import SourceName, SweepSummary
+from shared.ports import (
+    ConfigReader,
+    ConfigStore,
+    Directory,
+    GitSource,
+    Journal,
+    Outbox,
+    Queue,
+    Registry,
+    Secrets,
+    StatusBoard,
+    Sweeps,
+)
 from shared.postgres.configs import PostgresConfigReader, PostgresConfigStore
 from shared.postgres.journal import PostgresJournal
+from shared.postgres.outbox import PostgresOutbox
 from shared.postgres.pool import Pool
 from shared.postgres.queue import PostgresQueue
 from shared.postgres.registry import PostgresRegistry
@@ -27,7 +54,8 @@ from shared.postgres.sweeps import PostgresSweeps
 from shared.reconcile import Reconcile
 from shared.registration import Registrar
 from shared.rules import Rules
-from shared.settings import DatabasePooler, ReadAccess, Settings, load, parse
+from shared.settings import DatabaseLogin, DatabasePooler, ReadAccess, Settings, load, parse
+from shared.statuses import Statuses
 from shared.sync import Sync
 from shared.web.access import Access, Keys
 from shared.web.app import App as WebApp
@@ -76,23 +104,27 @@ def build(
     settings = load(environ)
     logging.getLogger("shared").setLevel(settings.log_level)
     secrets = secrets or secrets_from(settings)
-    git = git or git_from(settings)
     pool = pool_from(settings, secrets)
     registry: Registry = PostgresRegistry(pool)
     queue: Queue = PostgresQueue(pool)
+    organisation = organisation_from(settings, secrets, queue)
+    git = git or git_from(settings, organisation)
     sweeps: Sweeps = PostgresSweeps(pool, head_check_interval=settings.head_check_interval)
     store: ConfigStore = PostgresConfigStore(pool)
     reader: ConfigReader = PostgresConfigReader(pool)
     journal: Journal = PostgresJournal(pool)
     examiner = Examiner(git, rules or Rules.shipped())
     sync = Sync(registry, queue, store, git, examiner)
+    directory: Directory | None = AzureDevOpsDirectory(organisation) if organisation else None
     registrar = Registrar(
         registry,
         branches=settings.branches,
+        directory=directory,
         organisation=settings.azure_devops_organization,
         url_template=settings.git_url_template,
         auto_register=settings.auto_register,
     )
+    announce = announcer_from(settings, organisation, PostgresOutbox(pool), queue)
     reconcile = Reconcile(
         sweeps,
         queue,
@@ -100,6 +132,7 @@ def build(
         git,
         examiner,
         sync,
+        partial(announce, workers=settings.reconcile_workers),
         workers=settings.reconcile_workers,
         retention=settings.retention,
     )
@@ -110,7 +143,7 @@ def build(
         journal=journal,
         sync=sync,
         registrar=registrar,
-        intake=Intake(registrar, queue, git, sync, reconcile.take_along),
+        intake=Intake(registrar, queue, git, sync, reconcile.take_along, announce),
         reconcile=reconcile,
         decode=decode,
     )
@@ -133,18 +166,81 @@ def secrets_from(settings: Settings) -> Secrets:
     )
 
 
-def git_from(settings: Settings) -> GitSource:
-    return LocalGitSource(timeout=settings.git_timeout, environment=settings.process)
+def git_from(settings: Settings, organisation: Organisation | None) -> GitSource:
+    local: GitSource = LocalGitSource(timeout=settings.git_timeout, environment=settings.process)
+    if organisation is None:
+        return local
+    azure_devops: GitSource = AzureDevOpsSource(organisation)
+    return GitSources({organisation.url: azure_devops}, otherwise=local)
+
+
+def announcer_from(
+    settings: Settings, organisation: Organisation | None, outbox: Outbox, queue: Queue
+) -> Callable[..., object]:
+    """`Statuses.announce`, or nothing where commits are told nothing."""
+    if organisation is None or not settings.commit_statuses:
+        return lambda deadline, *, workers=1: None
+    board: StatusBoard = AzureDevOpsStatuses(organisation, environment=settings.environment)
+    return Statuses(outbox, board, queue, source=organisation.url, public_url=settings.public_url).announce
+
+
+def organisation_from(settings: Settings, secrets: Secrets, queue: Queue | None = None) -> Organisation | None:
+    """The configured organisation, if there is one. `queue` is told when it wants to be left alone for a while."""
+    url = settings.azure_devops_organization
+    if url is None:
+        return None
+    authorization = authorization_from(settings, secrets)
+
+    def slow_down(pause: timedelta) -> None:
+        if queue is None:
+            return
+        error = SourceThrottled(f"{url} asked to slow down.", retry_after=pause)
+        try:
+            queue.pause_source(SourceName(url), error, pause)
+        except DatabaseUnavailable as unavailable:
+            # It did answer: that answer is worth more than the pause, which this process keeps anyway.
+            _log.warning("A pause was not recorded", extra={"source": url, "error": unavailable.message})
+
+    return Organisation(
+        url,
+        authorization=authorization.current,
+        renewed=authorization.renewed,
+        timeout=settings.git_timeout,
+        slow_down=slow_down,
+    )
+
+
+def authorization_from(settings: Settings, secrets: Secrets) -> Authorization:
+    """What requests to Azure DevOps are signed with: the personal access token, else a token of this app's identity."""
+    return Authorization(
+        lambda: secrets.get("azure-devops-pat"),
+        lambda: secrets.refresh("azure-devops-pat"),
+        _tokens(settings, AZURE_DEVOPS, SourceRefused),
+    )
 
 
 def pool_from(settings: Settings, secrets: Secrets) -> Pool:
+    """Raises `SettingsInvalid` when a token would not be safe on the way that DATABASE_URL says."""
+    is_token_login = settings.database_login is DatabaseLogin.ENTRA
     return Pool(
         database_url(settings, secrets),
         size=settings.database_pool_size,
         transaction_pooler=settings.database_pooler is DatabasePooler.TRANSACTION,
-        password=lambda: secrets.get("database-password"),
-        refused=lambda: secrets.refresh("database-password"),
+        is_token_login=is_token_login,
+        password=database_password(settings, secrets),
+        refused=lambda: None if is_token_login else secrets.refresh("database-password"),
     )
+
+
+def database_password(settings: Settings, secrets: Secrets) -> Callable[[], str | None]:
+    """What a new connection logs in with: a token of this app's identity, or the password that is kept apart."""
+    if settings.database_login is DatabaseLogin.ENTRA:
+        return _tokens(settings, DATABASE, DatabaseUnavailable)
+    return lambda: secrets.get("database-password")
+
+
+def _tokens(settings: Settings, scope: str, failure: Callable[..., RuntimeStoreError]) -> Callable[[], str]:
+    return tokens(lambda: managed_identity(settings.azure_client_id, is_hosted=settings.is_hosted), scope, failure)
 
 
 def database_url(settings: Settings, secrets: Secrets) -> str:

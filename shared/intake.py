@@ -32,19 +32,29 @@ _log = logging.getLogger(__name__)
 
 _LOOK_UP = timedelta(seconds=2)
 """What finding out which branches a push moved may take."""
+_ANNOUNCING = timedelta(seconds=3)
+"""What telling commits may add to the answer, within the delivery's budget."""
 
 
 class Intake:
-    """`take_along` is called with the time that is left, and may use it to help an overdue timer."""
+    """After the syncs, `announce` tells commits what became of them until its deadline; then `take_along` is called
+    with the time that is left, and may use it to help an overdue timer. Neither raises."""
 
     def __init__(
-        self, registrar: Registrar, queue: Queue, git: GitSource, sync: Sync, take_along: Callable[[Deadline], object]
+        self,
+        registrar: Registrar,
+        queue: Queue,
+        git: GitSource,
+        sync: Sync,
+        take_along: Callable[[Deadline], object],
+        announce: Callable[[Deadline], object],
     ) -> None:
         self._registrar = registrar
         self._queue = queue
         self._git = git
         self._sync = sync
         self._take_along = take_along
+        self._announce = announce
 
     def receive(self, event: Event, budget: Budget) -> Receipt:
         """Record the delivery and what it asks for, then sync what fits the budget; the rest is the timer's.
@@ -65,6 +75,8 @@ class Intake:
         if repository and decision is Decision.BRANCHES_CHECKED:
             branches = self._moved_first(repository, branches, event, budget)
         outcomes = self._synced(repository, branches, budget) if repository else {}
+        if outcomes:
+            self._announce(budget.deadline.within(_ANNOUNCING))
         self._take_along(budget.deadline)
         return Receipt(delivery, outcomes)
 

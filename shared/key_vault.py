@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,21 +35,7 @@ NETWORK: Mapping[str, Any] = {
     "retry_read": 0,
     "retry_status": 0,
 }
-"""Time-outs in seconds and repetitions of one call to the vault, or for a token."""
-
-
-@cache
-def managed_identity(client_id: str | None, *, is_hosted: bool) -> "TokenCredential":
-    """Who this process is to Azure: one object, since each keeps tokens of its own.
-
-    In Azure (`is_hosted`) the managed identity itself, which fails faster and more clearly than the chain that finds a
-    developer's sign-in elsewhere. `client_id` names a user-assigned identity.
-    """
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
-
-    if is_hosted:
-        return ManagedIdentityCredential(client_id=client_id, **NETWORK)
-    return DefaultAzureCredential(managed_identity_client_id=client_id)
+"""Time-outs in seconds and repetitions of one call to the vault."""
 
 
 def secret_client(vault_url: str, credential: "TokenCredential", **options: Any) -> "SecretClient":

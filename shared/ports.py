@@ -170,17 +170,21 @@ class Queue(Protocol):
         """Prolong the lease; returns the requests made until now. Raises `ClaimLost`."""
         ...
 
-    def settle(self, claim: Claim, outcome: Deferred | Failed, *, pause: timedelta | None = None) -> Settled:
+    def settle(
+        self, claim: Claim, outcome: Deferred | Failed, *, head: CommitId | None = None, pause: timedelta | None = None
+    ) -> Settled:
         """End the sync without a verdict; the request stays open. Deferred is due again now, Failed after a back-off,
-        or after `pause` when given. Raises `ClaimLost`. Atomic with its journal row."""
+        or after `pause` when given. Raises `ClaimLost`. Atomic with its journal row, which names the `head` that was
+        looked at; None when it was not known yet."""
         ...
 
     def pause_source(self, source: SourceName, error: SourceError, pause: timedelta | None = None) -> None:
         """Leave the source alone as a whole: for `pause`, or for a time that doubles with each failure."""
         ...
 
-    def resume_source(self, source: SourceName) -> None:
-        """The source answered: forget its failures and make its waiting branches due."""
+    def resume_source(self, source: SourceName, *, even_now: bool = True) -> None:
+        """The source answered: forget its failures and make its waiting branches due. Without `even_now` only if its
+        pause has ended: an answer may have come with the wish for one."""
         ...
 
     def status(self, repo_id: RepoId | None = None) -> Sequence[BranchStatus]:
@@ -296,14 +300,18 @@ class Outbox(Protocol):
     """Ended syncs that their commits were not told about yet: the `posted_at` of the journal."""
 
     def claim(self, source: SourceName) -> Unposted | None:
-        """The latest unposted sync of some commit of this source, and the right to post for its branch for a while.
+        """A sync of this source to tell its commit about, and the right to post for its branch; None when none waits.
 
-        One at a time per branch, so that what was posted last is what happened last. None when nothing waits.
+        Always the latest of its commit, and one at a time per branch, so that what was posted last is what happened
+        last. Branches that were tried in vain come last, and not before their lease ended. Skips paused sources, the
+        commit `ABSENT`, and what is older than a day.
         """
         ...
 
-    def posted(self, unposted: Unposted) -> None:
-        """Its commit was told, or need not be: this sync and those of the same commit before it are done with."""
+    def posted(self, unposted: Unposted, told: str | None) -> None:
+        """The commit shows `told` now: this sync and those of the same commit before it are done with, and the right
+        is given back. Commits that still show that something is waited for, while the branch has gone on to this one,
+        come up again. Changes nothing when the right is not ours any more: whoever has it posts again."""
         ...
 
 
@@ -311,7 +319,11 @@ class StatusBoard(Protocol):
     """Shows what became of a commit where its people look."""
 
     def post(self, repository: Repository, status: CommitStatus, deadline: Deadline) -> None:
-        """Raises `SourceError`; `CommitMissing` when there is no such commit any more."""
+        """Afterwards the commit shows it, instead of what this environment posted before.
+
+        Raises `SourceError`: `CommitMissing` when there is no such commit any more, `SourceRefused` with a hint of
+        what to grant.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from shared.errors import SourceError, SourceThrottled
 from shared.examination import Examiner
-from shared.model import ABSENT, BranchName, Budget, CommitId, Deadline, Repository, Ruleset, SweepSummary
+from shared.model import ABSENT, BranchName, Budget, CommitId, Deadline, Repository, Ruleset, SourceName, SweepSummary
 from shared.ports import GitSource, Journal, Queue, Sweeps
 from shared.sync import Sync
 
@@ -25,6 +25,8 @@ _HELP = timedelta(seconds=5)
 
 
 class Reconcile:
+    """`announce` tells commits what became of them until its deadline, and does not raise."""
+
     def __init__(
         self,
         sweeps: Sweeps,
@@ -33,6 +35,7 @@ class Reconcile:
         git: GitSource,
         examiner: Examiner,
         sync: Sync,
+        announce: Callable[[Deadline], object],
         *,
         workers: int,
         retention: timedelta,
@@ -43,6 +46,7 @@ class Reconcile:
         self._git = git
         self._examiner = examiner
         self._sync = sync
+        self._announce = announce
         self._workers = workers
         self._retention = retention
 
@@ -68,6 +72,8 @@ class Reconcile:
         self._sweeps.ask_due_deep_syncs()
         heads = self._in_parallel(lambda: self._check_heads(deadline))
         outcomes += self._in_parallel(lambda: self._sync_due(deadline))
+        # Last, since no sync may wait for it.
+        self._announce(deadline)
         self._journal.prune(self._retention)
         return SweepSummary(
             started=True,
@@ -99,16 +105,20 @@ class Reconcile:
 
     def _check_heads(self, deadline: Deadline) -> "Counter[str]":
         counts: Counter[str] = Counter()
+        answered: set[SourceName] = set()
         while not deadline.is_over and (repositories := self._sweeps.claim_head_checks(1)):
             try:
                 counts["moved"] += self._check(repositories[0], deadline)
                 counts["checked"] += 1
+                answered.add(repositories[0].source)
             except SourceError as error:
                 counts["failed"] += 1
                 self._leave_alone(repositories[0], error)
             except Exception:
                 counts["failed"] += 1
                 _log.exception("A head check broke", extra={"repo_id": repositories[0].repo_id})
+        for source in answered:
+            self._queue.resume_source(source, even_now=False)
         return counts
 
     def _check(self, repository: Repository, deadline: Deadline) -> int:

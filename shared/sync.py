@@ -7,7 +7,7 @@ unlikely each step looks.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -59,6 +59,7 @@ PASSES = 3
 """How often one run looks again for requests that came in meanwhile; what is left stays requested."""
 _NOT_NOW = timedelta(minutes=15)
 """When to look again at a branch that may not be synced at all."""
+_OUT_OF_TIME = Deferred(DeferReason.BUDGET, "The time for this attempt is over; the timer goes on with it.")
 
 
 class _Stop(Exception):
@@ -68,6 +69,15 @@ class _Stop(Exception):
         super().__init__(outcome.message)
         self.outcome = outcome
         self.pause = pause
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One pass, and the head that it looked at as soon as that is known: what the journal says it was about."""
+
+    claim: Claim
+    budget: Budget
+    head: CommitId | None = None
 
 
 class Sync:
@@ -195,31 +205,32 @@ class Sync:
 
         A defect of ours is an outcome too: it must neither fail the delivery that asked, nor stop the other branches.
         """
+        attempt = _Attempt(claim, budget)
         outcome: Outcome
         settled: Settled | None = None
         try:
-            outcome, settled = self._settled(claim, budget)
+            outcome, settled = self._settled(attempt)
         except (ClaimLost, RepositoryNotFound):
             outcome = Deferred(DeferReason.CLAIM_LOST, "Another worker took over, or the registration changed.")
         except DatabaseUnavailable as error:
             outcome = Failed(error)
         except Exception:
             _log.exception("A sync broke", extra=_about(claim))
-            outcome = self._broken(claim)
+            outcome = self._broken(attempt)
         _log.info("A sync ended", extra={**_about(claim), "outcome": type(outcome).__name__})
         return outcome, settled
 
-    def _settled(self, claim: Claim, budget: Budget) -> tuple[Outcome, Settled | None]:
+    def _settled(self, attempt: _Attempt) -> tuple[Outcome, Settled | None]:
         try:
-            repository = self._repository(claim)
+            repository = self._repository(attempt.claim)
             try:
-                outcome, settled = self._look(claim, repository, budget)
+                outcome, settled = self._look(attempt, repository)
             except SourceError as error:
-                return self._failed(claim, repository, error, budget), None
+                return self._failed(attempt, repository, error), None
         except _Stop as stop:
-            settled = self._settle(claim, stop.outcome, stop.pause)
+            settled = self._settle(attempt, stop.outcome, stop.pause)
             return stop.outcome, settled if stop.outcome.reason is DeferReason.PUSH_FIRST else None
-        if claim.source_paused:
+        if attempt.claim.source_paused:
             self._resume(repository)
         return outcome, settled
 
@@ -230,14 +241,13 @@ class Sync:
             # The sync has ended well; the next one of this source is its probe again.
             _log.warning("A source stays paused", extra={"source": repository.source, "error": error.message})
 
-    def _broken(self, claim: Claim) -> Outcome:
-        outcome = Failed(
-            RuntimeStoreError("The sync ended by a defect of this app.", hint=f"The log names it: {claim.sync_id}.")
-        )
+    def _broken(self, attempt: _Attempt) -> Outcome:
+        hint = f"The log names it: {attempt.claim.sync_id}."
+        outcome = Failed(RuntimeStoreError("The sync ended by a defect of this app.", hint=hint))
         try:
-            self._settle(claim, outcome)
+            self._settle(attempt, outcome)
         except (ClaimLost, DatabaseUnavailable):
-            _log.warning("A broken sync keeps its lease until it ends", extra=_about(claim))
+            _log.warning("A broken sync keeps its lease until it ends", extra=_about(attempt.claim))
         return outcome
 
     def _repository(self, claim: Claim) -> Repository:
@@ -252,7 +262,8 @@ class Sync:
             raise _Stop(Deferred(DeferReason.NOT_NAMED, message), _NOT_NOW)
         return repository
 
-    def _look(self, claim: Claim, repository: Repository, budget: Budget) -> tuple[Outcome, Settled]:
+    def _look(self, attempt: _Attempt, repository: Repository) -> tuple[Outcome, Settled]:
+        claim, budget = attempt.claim, attempt.budget
         ruleset = self._examiner.ruleset(repository)
         if claim.deep and claim.judged_commit is not None and claim.judged_ruleset == ruleset:
             return self._heal(claim, claim.judged_commit, repository, budget)
@@ -261,7 +272,7 @@ class Sync:
 
         checkpoint = self._checkpoint(claim, budget)
         checkpoint()
-        head = self._git.head(repository, claim.branch, budget.deadline)
+        head = attempt.head = self._git.head(repository, claim.branch, budget.deadline)
         if head == claim.judged_commit and self._verdict_stands(claim, ruleset):
             return self._stand(claim, head, claim.judged_tree)
         if head != ABSENT and claim.judged_ruleset == ruleset and claim.judged_tree is not None:
@@ -288,7 +299,7 @@ class Sync:
     def _checkpoint(self, claim: Claim, budget: Budget) -> Callable[[], None]:
         def checkpoint() -> None:
             if budget.deadline.is_over:
-                raise _Stop(_out_of_time())
+                raise _Stop(_OUT_OF_TIME)
             requested = self._queue.renew(claim)
             if claim.deep and requested > claim.seen:
                 raise _Stop(Deferred(DeferReason.PUSH_FIRST, "A deep sync made way for a push."))
@@ -345,31 +356,28 @@ class Sync:
             settled = ended
         if not accepted:
             return Rejected(judgement.commit_id, judgement.report), settled
+        about = judgement.commit_id, settled.generation
         if settled.changed:
-            return (
-                Replaced(judgement.commit_id, settled.generation, settled.written, settled.removed, judgement.report),
-                settled,
-            )
-        return Unchanged(judgement.commit_id, settled.generation, judgement.report), settled
+            return Replaced(*about, settled.written, settled.removed, judgement.report), settled
+        return Unchanged(*about, judgement.report), settled
 
-    def _failed(self, claim: Claim, repository: Repository, error: SourceError, budget: Budget) -> Outcome:
-        if budget.deadline.is_over:
+    def _failed(self, attempt: _Attempt, repository: Repository, error: SourceError) -> Outcome:
+        if attempt.budget.deadline.is_over:
             # Cut off by our own budget: that says nothing about the source.
-            outcome = _out_of_time()
-            self._settle(claim, outcome)
-            return outcome
+            self._settle(attempt, _OUT_OF_TIME)
+            return _OUT_OF_TIME
         pause = error.retry_after if isinstance(error, SourceThrottled) else None
         if error.concerns_source:
             self._queue.pause_source(repository.source, error, pause)
-        self._settle(claim, Failed(error), pause)
-        _log.warning("A sync failed", extra={**_about(claim), "error": error.message})
+        self._settle(attempt, Failed(error), pause)
+        _log.warning("A sync failed", extra={**_about(attempt.claim), "error": error.message})
         return Failed(error)
 
-    def _settle(self, claim: Claim, outcome: Deferred | Failed, pause: timedelta | None = None) -> Settled:
+    def _settle(self, attempt: _Attempt, outcome: Deferred | Failed, pause: timedelta | None = None) -> Settled:
         try:
-            return self._queue.settle(claim, outcome, pause=pause)
+            return self._queue.settle(attempt.claim, outcome, head=attempt.head, pause=pause)
         except DatabaseUnavailable:
-            ended = self._configs.ended(claim.sync_id)
+            ended = self._configs.ended(attempt.claim.sync_id)
             if ended is None:
                 raise
             return ended
@@ -382,10 +390,6 @@ def _about(claim: Claim) -> dict[str, str]:
 
 def _served(head: CommitId) -> CommitId | None:
     return None if head == ABSENT else head
-
-
-def _out_of_time() -> Deferred:
-    return Deferred(DeferReason.BUDGET, "The time for this attempt is over; the timer goes on with it.")
 
 
 def _noted(report: Report, message: str) -> Report:

@@ -26,18 +26,25 @@ def migrate(app_role: str | None, wait: float, as_json: bool) -> None:
 
     Runs what is pending in one transaction, as the owner of the schema; running it again changes nothing.
     """
-    from shared.bootstrap import database_url, secrets_from
+    from shared.bootstrap import database_password, database_url, secrets_from
     from shared.postgres.migrate import REQUIRED_VERSION
     from shared.postgres.migrate import migrate as run_pending
-    from shared.settings import load
+    from shared.settings import DatabaseLogin, load
 
     secrets = secrets_from(settings := load())
-    url, password = database_url(settings, secrets), secrets.get("database-password")
+    url, password = database_url(settings, secrets), database_password(settings, secrets)
+    is_token_login = settings.database_login is DatabaseLogin.ENTRA
     give_up_at = time.monotonic() + wait
     with progress("Migrating") as show:
         while True:
             try:
-                ran = run_pending(url, password=password, app_role=app_role, progress=lambda one: show(one.name))
+                ran = run_pending(
+                    url,
+                    is_token_login=is_token_login,
+                    password=password(),
+                    app_role=app_role,
+                    progress=lambda one: show(one.name),
+                )
                 break
             except DatabaseUnavailable as error:
                 if time.monotonic() >= give_up_at:

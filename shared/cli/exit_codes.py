@@ -15,11 +15,16 @@ class Ending(NamedTuple):
 
 DONE = Ending(0, "done; for `sync`: the head is served")
 FINDINGS = Ending(
-    1, "findings reject it; for `sync`: the head is not served, what was served still is", (Kind.REJECTED,)
+    1,
+    "findings reject it; for `sync`: the head is not served, what was served still is; for `hooks check`: something is "
+    "not as it must be",
+    (Kind.REJECTED,),
 )
 MISUSE = Ending(2, "the command line cannot be used as it is", (Kind.INVALID_REQUEST, Kind.TOO_LARGE))
 NOT_FOUND = Ending(
-    3, "no such repository, branch or config", (Kind.REPOSITORY_NOT_FOUND, Kind.BRANCH_NOT_FOUND, Kind.CONFIG_NOT_FOUND)
+    3,
+    "no such project, repository, branch or config",
+    (Kind.REPOSITORY_NOT_FOUND, Kind.BRANCH_NOT_FOUND, Kind.CONFIG_NOT_FOUND),
 )
 CONFLICT = Ending(
     4,

@@ -1,8 +1,8 @@
 """What a commit is told about itself, where its people already look."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from shared.model.ids import CommitId
 from shared.model.repositories import Repository
@@ -10,11 +10,12 @@ from shared.model.syncs import SyncRecord
 
 
 class CommitState(StrEnum):
-    """The states that Azure DevOps shows with a sign of their own."""
+    """The states of Azure DevOps that we use, and its words for them."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    NOT_APPLICABLE = "notApplicable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,25 @@ class CommitStatus:
     description: str
     link: str | None = None
 
+    @property
+    def told(self) -> str:
+        """What people are told by it: two statuses that say the same are one."""
+        return f"{self.state}: {self.description}"
+
 
 @dataclass(frozen=True, slots=True)
 class Unposted:
     """The latest ended sync of one commit that its commit was not told about yet."""
 
+    lease_id: UUID
+    """The right to post for the branch of this sync."""
     repository: Repository
     sync: SyncRecord
-    posted: SyncRecord | None
-    """The sync that the commit was told about last."""
+    told: str | None
+    """What the commit was told last, as `CommitStatus.told`; None when it was told nothing yet."""
     configs: int | None
-    """How many configs the commit has, while it is what is served."""
-    until: datetime
-    """When the right to post for this branch ends, by the database's clock."""
+    """How many configs the commit has, while it is what the branch serves."""
+    is_judged: bool
+    """The branch's standing verdict is about this commit, or this commit is what it serves."""
+    is_passed_over: bool
+    """A later sync of the branch found another head."""

@@ -170,6 +170,7 @@ class SyncRecord:
     from_request: int
     to_request: int
     commit_id: CommitId | None
+    """The head that the sync was about; None when it ended before that was known."""
     generation: Generation
     written: int
     removed: int

@@ -1,7 +1,6 @@
 """What happened, for people."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +15,9 @@ from shared.model import (
     RefUpdate,
     RepoId,
     SyncRecord,
-    Trigger,
 )
 from shared.postgres.pool import Pool
-from shared.postgres.rows import report_from_json
+from shared.postgres.rows import sync_record
 from shared.postgres.statements import Statements
 
 _PRUNED_AT_ONCE = 1000
@@ -36,7 +34,7 @@ class PostgresJournal:
 
     def syncs(self, repo_id: RepoId, branch: BranchName | None, limit: int) -> Sequence[SyncRecord]:
         rows = self._pool.rows(self._sql["syncs"], {"repo_id": repo_id, "branch": branch, "limit": limit})
-        return [_record(row) for row in rows]
+        return [sync_record(row) for row in rows]
 
     def overview(self) -> Overview:
         conditions, waiting, missed, sweep_age = self._pool.rows(self._sql["overview"])[0]
@@ -53,9 +51,3 @@ def _event(value: dict[str, Any]) -> Event:
     if updates is not None:
         updates = tuple(RefUpdate(BranchName(u["branch"]), CommitId(u["old"]), CommitId(u["new"])) for u in updates)
     return Event(**{"event_type": None, **value, "updates": updates})
-
-
-def _record(row: Sequence[Any]) -> SyncRecord:
-    """The statement names its columns in the order of the record's fields."""
-    values = dict(zip((field.name for field in fields(SyncRecord)), row, strict=True))
-    return SyncRecord(**values | {"trigger": Trigger(values["trigger"]), "report": report_from_json(values["report"])})

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from shared.errors import DatabaseUnavailable, InvalidRequest
+from shared.postgres.connecting import secured
 
 FOLDER = Path(__file__).with_name("migrations")
 _FILE = re.compile(r"^(\d{4})_([a-z0-9]+(?:_[a-z0-9]+)*)\.sql$")
@@ -67,6 +68,7 @@ def schema_version(connection: Connection[TupleRow]) -> int:
 def migrate(
     conninfo: str,
     *,
+    is_token_login: bool = False,
     password: str | None = None,
     app_role: str | None = None,
     migrations: Sequence[Migration] | None = None,
@@ -74,11 +76,12 @@ def migrate(
 ) -> Sequence[Migration]:
     """Run what is pending as the database's owner and return it; grant the app's role its rights and time-outs.
 
-    Raises `DatabaseUnavailable` when the server cannot be reached or refuses a migration, `InvalidRequest` when the
-    app's role does not exist.
+    With `is_token_login` the password is a token. Raises `DatabaseUnavailable` when the server cannot be reached or
+    refuses a migration, `InvalidRequest` when the app's role does not exist, `SettingsInvalid` as `connecting.secured`.
     """
+    secure = secured(conninfo, is_token_login=is_token_login)
     try:
-        with psycopg.connect(make_conninfo(conninfo, password=password, connect_timeout=10)) as connection:
+        with psycopg.connect(make_conninfo(secure, password=password, connect_timeout=10)) as connection:
             # Who waited for the lock has to see what the other did, whatever the database's default is.
             connection.isolation_level = IsolationLevel.READ_COMMITTED
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))

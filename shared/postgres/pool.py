@@ -8,7 +8,10 @@ transaction-mode PgBouncer may stand in between.
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, LiteralString, TypeVar
+from threading import Lock
+from time import monotonic
+from typing import Any, LiteralString, NamedTuple, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import Connection
@@ -16,6 +19,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from shared.errors import DatabaseUnavailable, DocumentRefused, SchemaOutdated
+from shared.postgres.connecting import not_connected, secured, unavailable
 from shared.postgres.migrate import REQUIRED_VERSION, schema_version
 
 _log = logging.getLogger(__name__)
@@ -23,6 +27,11 @@ _T = TypeVar("_T")
 
 ACQUIRE_SECONDS = 5.0
 """How long a caller waits for a connection: below any budget, so that a dead database is a quick 503."""
+REFUSED_SECONDS = 1.0
+"""How long a failure to connect is told to everybody without another attempt, when there is no connection to wait for.
+Also when a failed attempt is repeated, once; after that a caller has to want a connection."""
+_GLANCE_SECONDS = 0.05
+"""How often a caller who waits for the first connection looks whether it failed."""
 
 _REPEATABLE = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _REFUSED_DATA = ("21", "22", "54")
@@ -47,6 +56,8 @@ def translated() -> Iterator[None]:
     except (psycopg.DataError, UnicodeEncodeError) as error:
         # Also from the driver itself, before anything was sent: NUL, and what is no UTF-8.
         raise _refused(error) from error
+    except _NotConnected as error:
+        raise not_connected(error.__cause__ or error) from error
     except psycopg.Error as error:
         raise (_refused(error) if (error.sqlstate or "")[:2] in _REFUSED_DATA else unavailable()) from error
 
@@ -56,24 +67,30 @@ def _refused(error: psycopg.Error | UnicodeEncodeError) -> DocumentRefused:
     return DocumentRefused(f"PostgreSQL refuses a value: {told or error}")
 
 
-def unavailable() -> DatabaseUnavailable:
-    return DatabaseUnavailable(
-        "The database did not answer.", hint="Check DATABASE_URL and that the server is up, then see its log."
-    )
-
-
 def outdated() -> SchemaOutdated:
     return SchemaOutdated(
         "The database's schema is older than this app, or not there.", hint="Run `runtime-store migrate`."
     )
 
 
+class _Failure(NamedTuple):
+    """Why the last attempt to connect failed, and when, in monotonic seconds."""
+
+    at: float
+    error: Exception
+
+
+class _NotConnected(PoolTimeout):
+    """There is no connection, and none to wait for: `__cause__` says why."""
+
+
 class Pool:
     """Runs statements.
 
-    `conninfo` is a libpq connection string or URL. `password` is asked for every new connection; `refused` is asked for
-    a newer one after a connection failed, and the connection is tried once more when it differs. With
-    `transaction_pooler` no statement is prepared.
+    `conninfo` is a libpq connection string or URL; what it leaves open about TLS is filled in by `connecting.secured`,
+    so that `SettingsInvalid` may be raised here. `password` is asked for every new connection, and with
+    `is_token_login` is a token; `refused` is asked for a newer one after a connection failed, and the connection is
+    tried once more when it differs. With `transaction_pooler` no statement is prepared.
     """
 
     def __init__(
@@ -82,14 +99,18 @@ class Pool:
         *,
         size: int = 8,
         transaction_pooler: bool = False,
+        is_token_login: bool = False,
         password: Callable[[], str | None] = lambda: None,
         refused: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._password = password
         self._refused = refused
         self._is_open = False
+        self._failure: _Failure | None = None
+        self._made: WeakSet[Connection[TupleRow]] = WeakSet()
+        self._lock = Lock()
         self._pool = ConnectionPool(
-            conninfo,
+            secured(conninfo, is_token_login=is_token_login),
             connection_class=self._connection_class(),
             kwargs={
                 "autocommit": True,
@@ -107,22 +128,33 @@ class Pool:
             max_size=size,
             timeout=ACQUIRE_SECONDS,
             max_idle=300,
-            reconnect_timeout=ACQUIRE_SECONDS,
+            reconnect_timeout=REFUSED_SECONDS,
             open=False,
             name="runtime-store",
         )
 
     def _connection_class(self) -> type[Connection[TupleRow]]:
-        password, refused = self._password, self._refused
+        pool = self
 
         class PasswordConnection(Connection[TupleRow]):
             @classmethod
             def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
-                secret = password()
+                try:
+                    connection = cls._tried(conninfo, kwargs)
+                except Exception as error:
+                    pool._failure = _Failure(monotonic(), error)
+                    raise
+                with pool._lock:
+                    pool._made.add(connection)
+                return connection
+
+            @classmethod
+            def _tried(cls, conninfo: str, kwargs: dict[str, Any]) -> Any:
+                secret = pool._password()
                 try:
                     return super().connect(conninfo, **_with(kwargs, secret))
                 except psycopg.OperationalError:
-                    newer = refused()
+                    newer = pool._refused()
                     if newer is None or newer == secret:
                         raise
                     return super().connect(conninfo, **_with(kwargs, newer))
@@ -135,7 +167,7 @@ class Pool:
         with translated():
             if not self._is_open:
                 self._open()
-            with self._pool.connection() as connection:
+            with self._borrowed() as connection:
                 try:
                     yield connection
                 except psycopg.errors.ReadOnlySqlTransaction:
@@ -145,11 +177,39 @@ class Pool:
 
     def _open(self) -> None:
         self._pool.open()
-        with self._pool.connection() as connection:
+        with self._borrowed() as connection:
             version = schema_version(connection)
         if version < REQUIRED_VERSION:
             raise outdated()
         self._is_open = True
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Connection[TupleRow]]:
+        connection = self._taken()
+        try:
+            with connection:
+                yield connection
+        finally:
+            self._pool.putconn(connection)
+
+    def _taken(self) -> Connection[TupleRow]:
+        """A connection of the pool, or why there is none as soon as that is known: the pool itself would let everybody
+        wait for as long as it tries again."""
+        give_up_at = monotonic() + ACQUIRE_SECONDS
+        while (left := give_up_at - monotonic()) > 0:
+            has_some, failure = self._has_some(), self._failure
+            if failure and not has_some and monotonic() - failure.at < REFUSED_SECONDS:
+                raise _NotConnected from failure.error
+            try:
+                return self._pool.getconn(left if has_some else min(left, _GLANCE_SECONDS))
+            except PoolTimeout:
+                continue
+        raise PoolTimeout(f"no connection within {ACQUIRE_SECONDS} seconds")
+
+    def _has_some(self) -> bool:
+        """Whether there are connections, which may be in use: one of them will come back."""
+        with self._lock:
+            return any(not connection.closed for connection in self._made)
 
     def rows(
         self, statement: LiteralString, parameters: Mapping[str, Any] | None = None, *, binary: bool = False

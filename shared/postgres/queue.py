@@ -91,7 +91,9 @@ class PostgresQueue:
             raise ClaimLost("Another worker owns this sync now.")
         return int(rows[0][0])
 
-    def settle(self, claim: Claim, outcome: Deferred | Failed, *, pause: timedelta | None = None) -> Settled:
+    def settle(
+        self, claim: Claim, outcome: Deferred | Failed, *, head: CommitId | None = None, pause: timedelta | None = None
+    ) -> Settled:
         failed = isinstance(outcome, Failed)
         rows = self._pool.write(
             self._sql["settle"],
@@ -99,6 +101,7 @@ class PostgresQueue:
                 **self._times,
                 **fence(claim),
                 "failed": failed,
+                "head": head,
                 "pause": pause,
                 "outcome": "failed" if failed else "deferred",
                 **_told(outcome),
@@ -110,13 +113,11 @@ class PostgresQueue:
         return Settled(Generation(generation), more, deep_waits=deep_waits)
 
     def pause_source(self, source: SourceName, error: SourceError, pause: timedelta | None = None) -> None:
-        self._pool.write(
-            self._sql["pause_source"],
-            {**self._times, "base": SOURCE_PAUSE, "source": source, "pause": pause, "reason": storable(error.message)},
-        )
+        times = {**self._times, "base": SOURCE_PAUSE, "pause": pause}
+        self._pool.write(self._sql["pause_source"], {**times, "source": source, **_told(Failed(error))})
 
-    def resume_source(self, source: SourceName) -> None:
-        self._pool.write(self._sql["resume_source"], {"source": source})
+    def resume_source(self, source: SourceName, *, even_now: bool = True) -> None:
+        self._pool.write(self._sql["resume_source"], {"source": source, "even_now": even_now})
 
     def status(self, repo_id: RepoId | None = None) -> Sequence[BranchStatus]:
         return [_status(row) for row in self._pool.rows(self._sql["status"], {"repo_id": repo_id})]
@@ -191,13 +192,7 @@ def _told(outcome: Deferred | Failed) -> Mapping[str, str | None]:
 
 
 def _status(row: Sequence[Any]) -> BranchStatus:
-    """The statement names its columns in the order of the status's fields, and then why the repository is suspended."""
-    *columns, suspended = row
-    values = dict(zip((field.name for field in fields(BranchStatus)), columns, strict=True))
+    """The statement names its columns in the order of the status's fields."""
+    values = dict(zip((field.name for field in fields(BranchStatus)), row, strict=True))
     values |= {"condition": Condition(values["condition"]), "report": report_from_json(values["report"])}
-    status = BranchStatus(**values)
-    if suspended is not None:
-        return replace(status, condition=Condition.SUSPENDED, reason="Suspended", message=suspended)
-    if status.syncing:
-        return replace(status, condition=Condition.SYNCING, reason="Running", message="A sync is running.")
-    return status
+    return BranchStatus(**values)

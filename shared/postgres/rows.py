@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -16,6 +16,8 @@ from shared.model import (
     Repository,
     Severity,
     SourceName,
+    SyncRecord,
+    Trigger,
     Validation,
 )
 
@@ -68,3 +70,9 @@ def repository(row: Sequence[Any]) -> Repository:
         updated_at=times[1],
         heads_checked_at=checked,
     )
+
+
+def sync_record(row: Sequence[Any]) -> SyncRecord:
+    """From the columns in the order of the record's fields."""
+    values = dict(zip((field.name for field in fields(SyncRecord)), row, strict=True))
+    return SyncRecord(**values | {"trigger": Trigger(values["trigger"]), "report": report_from_json(values["report"])})

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from emulators.key_vault import identity, vault
+from emulators import identity
+from emulators.key_vault import vault
 from emulators.key_vault.vault import Answer, StaticCredential, Vault
 
 from shared import key_vault
 from shared.errors import SecretUnavailable
-from shared.key_vault import EnvironmentSecrets, KeyVaultSecrets, managed_identity, secret_client
+from shared.identity import managed_identity
+from shared.key_vault import EnvironmentSecrets, KeyVaultSecrets, secret_client
 from shared.ports import Secrets
 
 NAME = "webhook-secret"
@@ -374,13 +376,6 @@ def test_an_identity_that_the_app_does_not_have_is_said_to_be_that(store: Vault,
     with pytest.raises(SecretUnavailable) as caught:
         as_identity(store, "99999999-2222-4333-8444-555555555555").get(NAME)
     assert "AZURE_CLIENT_ID" in (caught.value.hint or "")
-
-
-def test_elsewhere_than_in_azure_it_is_whoever_is_signed_in() -> None:
-    credential = managed_identity(CLIENT_ID, is_hosted=False)
-    assert type(credential).__name__ == "DefaultAzureCredential"
-    cast(Any, credential).close()
-    managed_identity.cache_clear()
 
 
 def test_importing_the_module_loads_nothing_of_azure() -> None:

@@ -91,8 +91,8 @@ class TestOpening:
             store.use_everything()
 
     def test_an_older_schema_is_refused_and_a_newer_one_accepted(self, own_store: Store) -> None:
-        version = "UPDATE schema_migrations SET version = %s"
-        own_store.sql(version, 0)
+        version = "UPDATE schema_migrations SET version = version + %s"
+        own_store.sql(version, -9)
         with pytest.raises(SchemaOutdated):
             own_store.registry.list()
         own_store.sql(version, 9999)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from emulators.azure_devops import EMULATOR_AUTHORIZATION, Emulator, Fault
 from support.git import GitRepository, environment
 from support.git_http import serving
 
+from shared.azure_devops.client import Organisation
+from shared.azure_devops.source import AzureDevOpsSource
 from shared.local_git.source import LocalGitSource
 from shared.model import BranchName, Registration, RepoId, Repository, SourceName
 from shared.ports import GitSource
@@ -27,12 +30,14 @@ class Hosted:
     hang: Callable[[], None] | None = None
     """From now on nothing is answered; None where nothing stands between the source and the repository."""
     knows_sizes: bool = True
+    keeps_bytes: bool = True
+    """Whether a path that is not UTF-8 is told as it is."""
 
 
-def registered(source: str) -> Repository:
+def registered(source: str, repo_id: str = "0e9b6a52-8d6c-4a43-9f43-6a1f0d3f6a11") -> Repository:
     registration = Registration("sample", SourceName(source), (BranchName("main"),))
     now = datetime.now(UTC)
-    return Repository(RepoId("0e9b6a52-8d6c-4a43-9f43-6a1f0d3f6a11"), registration, 1, now, now)
+    return Repository(RepoId(repo_id), registration, 1, now, now)
 
 
 def local_source() -> LocalGitSource:
@@ -69,11 +74,29 @@ def http_url(folder: Path) -> Iterator[Hosted]:
         yield Hosted(git, local_source(), repository, lambda: shutil.rmtree(git.path), hang, knows_sizes=False)
 
 
+@contextmanager
+def azure_devops(folder: Path) -> Iterator[Hosted]:
+    with Emulator(folder) as emulator:
+        hosted = emulator.repository("etl", "orders")
+        organisation = Organisation(
+            emulator.url, authorization=lambda: EMULATOR_AUTHORIZATION, timeout=timedelta(seconds=30)
+        )
+        yield Hosted(
+            hosted.git,
+            AzureDevOpsSource(organisation),
+            registered(emulator.url, hosted.id),
+            lambda: emulator.delete(hosted),
+            lambda: emulator.misbehave(Fault.HANG),
+            keeps_bytes=False,
+        )
+
+
 ADAPTERS: dict[str, Callable[[Path], AbstractContextManager[Hosted]]] = {
     "path": path,
     "work-tree": work_tree,
     "file-url": file_url,
     "http-url": http_url,
+    "azure-devops": azure_devops,
 }
-THAT_CAN_HANG = ("http-url",)
+THAT_CAN_HANG = ("http-url", "azure-devops")
 """Those with a `hang`."""

@@ -50,6 +50,7 @@ from shared.model import (
 )
 from shared.postgres.configs import PostgresConfigReader, PostgresConfigStore
 from shared.postgres.journal import PostgresJournal
+from shared.postgres.outbox import PostgresOutbox
 from shared.postgres.pool import Pool
 from shared.postgres.queue import PostgresQueue
 from shared.postgres.registry import PostgresRegistry
@@ -125,6 +126,7 @@ class Store:
         self.configs = PostgresConfigStore(pool)
         self.reader = PostgresConfigReader(pool)
         self.journal = PostgresJournal(pool)
+        self.outbox = PostgresOutbox(pool)
         self._commits = 0
 
     def sql(self, statement: str, *parameters: object) -> list[TupleRow]:
@@ -165,6 +167,9 @@ class Store:
         assert self.journal.deliveries(REPO, 9)
         assert self.journal.syncs(REPO, None, 9)
         assert self.journal.overview().waiting
+        unposted = self.outbox.claim(SOURCE)
+        assert unposted
+        self.outbox.posted(unposted, "succeeded: 2 configs served")
         assert self.journal.prune(timedelta()) > 0
         self.registry.remove(REPO, expected=2)
 

@@ -104,6 +104,7 @@ class World:
         self.registrar = Registrar(
             self.registry, branches=[MAIN], url_template=f"{folder.as_posix()}/{{project}}/{{repository}}"
         )
+        self.tell: Callable[[Deadline], object] = lambda deadline: None
         self.use(rules or Rules.shipped())
 
     def use(self, rules: Any) -> None:
@@ -117,10 +118,16 @@ class World:
             self.git,
             self.examiner,
             self.sync,
+            self.announce,
             workers=3,
             retention=timedelta(days=30),
         )
-        self.intake = Intake(self.registrar, self.queue, self.git, self.sync, self.reconcile.take_along)
+        take_along = self.reconcile.take_along
+        self.intake = Intake(self.registrar, self.queue, self.git, self.sync, take_along, self.announce)
+
+    def announce(self, deadline: Deadline) -> None:
+        """What deliveries and sweeps end with; `tell` is what it does."""
+        self.tell(deadline)
 
     def repository(
         self, name: str = "team", *, branches: tuple[str, ...] = ("main",), repo_id: str | None = None, **more: Any

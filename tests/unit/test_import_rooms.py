@@ -5,10 +5,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
-    "azure.core": {"azure_devops", "key_vault"},
+    "azure.core": {"azure_devops", "identity", "key_vault"},
     "azure.devops": {"azure_devops"},
     "azure.functions": set[str](),
-    "azure.identity": {"key_vault"},
+    "azure.identity": {"identity"},
     "azure.keyvault": {"key_vault"},
 }
 

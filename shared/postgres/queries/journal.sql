@@ -12,8 +12,7 @@ ORDER BY ended_at DESC LIMIT %(limit)s
 -- name: overview
 SELECT
     (SELECT coalesce(jsonb_object_agg(condition, n), '{}') FROM (
-        SELECT CASE WHEN r.suspended IS NOT NULL THEN 'Suspended' ELSE b.condition END AS condition, count(*) AS n
-        FROM branches AS b JOIN repositories AS r ON r.repo_id = b.repo_id GROUP BY 1) AS counted),
+        SELECT condition, count(*) AS n FROM branch_conditions GROUP BY condition) AS counted),
     (SELECT count(*) FROM branches WHERE requested > finished),
     (SELECT count(*) FROM unannounced
      WHERE announced_at IS NULL AND seen_at < clock_timestamp() - interval '1 hour'),

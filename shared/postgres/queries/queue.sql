@@ -124,21 +124,23 @@ WITH fence AS (
         message = CASE WHEN %(condition)s::text IS NULL THEN b.message ELSE %(message)s END,
         since = CASE WHEN coalesce(%(condition)s, b.condition) = b.condition THEN b.since ELSE clock_timestamp() END
     WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND b.lease_id = %(sync_id)s
-    RETURNING b.generation, b.commit_id, b.requested > %(seen)s AS more, b.deep_requested
+    RETURNING b.generation, b.requested > %(seen)s AS more, b.deep_requested
 ), logged AS (
     INSERT INTO syncs (sync_id, repo_id, branch, trigger, outcome, started_at, from_request, to_request, commit_id,
                        generation, reason, message)
     SELECT %(sync_id)s, %(repo_id)s, %(branch)s, %(trigger)s, %(outcome)s, %(started_at)s, %(finished)s, %(seen)s,
-           fence.commit_id, fence.generation, %(reason)s, %(message)s
+           %(head)s, fence.generation, %(reason)s, %(message)s
     FROM fence
 )
 SELECT generation, more, deep_requested FROM fence
 
 -- name: pause_source
-INSERT INTO sources AS s (source, paused_until, reason)
-VALUES (%(source)s, clock_timestamp() + coalesce(%(pause)s::interval, %(base)s), %(reason)s)
+INSERT INTO sources AS s (source, paused_until, condition, reason)
+VALUES (%(source)s, clock_timestamp() + coalesce(%(pause)s::interval, %(base)s), %(condition)s, %(message)s)
 ON CONFLICT (source) DO UPDATE SET
     failures = s.failures + 1,
+    since = CASE WHEN s.condition = excluded.condition THEN s.since ELSE excluded.since END,
+    condition = excluded.condition,
     reason = excluded.reason,
     paused_until = greatest(s.paused_until, clock_timestamp()
         + coalesce(%(pause)s::interval, least(%(cap)s, %(base)s * power(2, least(s.failures, 20)))))
@@ -146,7 +148,9 @@ RETURNING paused_until
 
 -- name: resume_source
 WITH resumed AS (
-    DELETE FROM sources WHERE source = %(source)s RETURNING source
+    DELETE FROM sources
+    WHERE source = %(source)s AND (%(even_now)s OR paused_until <= clock_timestamp())
+    RETURNING source
 ), waiting AS (
     SELECT b.repo_id, b.branch
     FROM resumed
@@ -162,12 +166,11 @@ FROM waiting WHERE b.repo_id = waiting.repo_id AND b.branch = waiting.branch
 RETURNING b.branch
 
 -- name: status
-SELECT b.repo_id, b.branch, b.condition, b.reason, b.message, b.since, b.generation, b.commit_id, b.synced_at,
+SELECT b.repo_id, b.branch, c.condition, c.reason, c.message, c.since, b.generation, b.commit_id, b.synced_at,
        b.judged_commit, b.report, b.requested, b.finished,
        b.lease_id IS NOT NULL AND b.lease_until > clock_timestamp() AS syncing,
        b.attempts, b.next_attempt_at, b.deep_synced_at,
-       (SELECT count(*) FROM runtime_configs AS c WHERE c.repo_id = b.repo_id AND c.branch = b.branch) AS configs,
-       r.suspended
-FROM branches AS b JOIN repositories AS r ON r.repo_id = b.repo_id
+       (SELECT count(*) FROM runtime_configs AS c WHERE c.repo_id = b.repo_id AND c.branch = b.branch) AS configs
+FROM branches AS b JOIN branch_conditions AS c ON c.repo_id = b.repo_id AND c.branch = b.branch
 WHERE %(repo_id)s::text IS NULL OR b.repo_id = %(repo_id)s
 ORDER BY b.repo_id, b.branch

@@ -10,7 +10,7 @@ import pytest
 from support.git import File, GitRepository, executable, many_files, submodule, symlink
 from support.git_sources import Hosted
 
-from shared.errors import CommitMissing, SourceFailed
+from shared.errors import CommitMissing, RepositoryRefused, SourceFailed
 from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, Repository, TreeEntry
 from shared.ports import GitSource
 
@@ -140,7 +140,7 @@ def test_a_tree_lists_every_file_with_its_mode(
     "path",
     [
         "größe/日本.yaml",
-        b"latin-\xff.yaml".decode("utf-8", "surrogateescape"),
+        "not lost \ufffd.yaml",
         'with "quotes" and \\.yaml',
         "tab\tand\nnewline.yaml",
         " spaces at both ends ",
@@ -153,6 +153,19 @@ def test_every_file_name_that_git_allows_is_told_exactly(
     commit = git.commit({path: "a: 1"})
 
     assert [entry.path for entry in source.tree(repository, commit, soon).entries] == [path]
+
+
+def test_a_file_name_that_is_not_utf_8_is_told_exactly_or_is_what_the_failure_names(
+    hosted: Hosted, git: GitRepository, source: GitSource, repository: Repository, soon: Deadline
+) -> None:
+    path = b"folder/latin-\xff.yaml".decode("utf-8", "surrogateescape")
+    commit = git.commit({path: "a: 1", "other.yaml": "a: 1"})
+
+    if hosted.keeps_bytes:
+        assert {entry.path for entry in source.tree(repository, commit, soon).entries} == {path, "other.yaml"}
+    else:
+        with pytest.raises(SourceFailed, match=r"'folder/latin-\ufffd\.yaml', is not UTF-8"):
+            source.tree(repository, commit, soon)
 
 
 def test_a_tree_of_thousands_of_files_is_whole(
@@ -334,7 +347,7 @@ def test_a_removed_repository_is_a_failure_and_never_absence(
     commit = git.commit({"a.yaml": "a: 1"})
     hosted.remove()
 
-    with pytest.raises(SourceFailed) as raised:
+    with pytest.raises((SourceFailed, RepositoryRefused)) as raised:
         ask(source, repository, commit, soon)
     assert not isinstance(raised.value, CommitMissing)
     assert raised.value.hint

@@ -14,14 +14,25 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Identity:
-    """A running endpoint: hands `token` out to whoever knows `header`, for the identity `client_id`."""
+    """A running endpoint: hands `token` out to whoever knows `header`, for the identity `client_id`.
+
+    `answer` replaces what it says, with status 200.
+    """
 
     def __init__(self, url: str, token: str, client_id: str) -> None:
         self.url = url
         self.header = "the-header-of-this-app"
         self.token = token
         self.client_id = client_id
-        self.asked = 0
+        self.lifetime = 3600
+        """Seconds until a token that is handed out now ends."""
+        self.answer: bytes | None = None
+        self.resources: list[str | None] = []
+        """What tokens were asked for, in order."""
+
+    @property
+    def asked(self) -> int:
+        return len(self.resources)
 
 
 @contextmanager
@@ -30,11 +41,13 @@ def running(token: str, client_id: str) -> Iterator[Identity]:
         def do_GET(self) -> None:
             query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
             known = self.headers.get("X-IDENTITY-HEADER") == identity.header
-            status = 200 if known and query.get("client_id") == identity.client_id else 400
-            expires = str(int(time.time()) + 3600)
+            is_ours = known and query.get("client_id") == identity.client_id
+            status = 200 if is_ours or identity.answer is not None else 400
+            expires = str(int(time.time()) + identity.lifetime)
             granted = {"access_token": identity.token, "expires_on": expires, "resource": query.get("resource")}
             body = json.dumps({**granted, "token_type": "Bearer"} if status == 200 else {"error": "invalid"}).encode()
-            identity.asked += 1
+            body = body if identity.answer is None else identity.answer
+            identity.resources.append(query.get("resource"))
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

@@ -1,0 +1,255 @@
+"""The whole app with an organisation of Azure DevOps: pushes, hooks, reads and statuses over HTTP, and its troubles."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from emulators.azure_devops import EMULATOR_AUTHORIZATION, Emulator, Fault, HostedRepository
+from support.web import ADMIN_KEY, HOOK_KEY, READER_KEY, Api
+from support.world import INVALID, workflow
+from werkzeug.serving import make_server
+
+from shared import bootstrap
+from shared.bootstrap import App
+from shared.model import Condition, SweepSummary
+
+PAT = "emulator-personal-access-token"
+A, B = "a-runtime.yaml", "etl/b-runtime.yaml"
+
+
+@dataclass
+class Contoso:
+    """An organisation, and the app that serves what is in it at `url`."""
+
+    emulator: Emulator
+    app: App
+    url: str
+
+    def __post_init__(self) -> None:
+        self.api = Api(self.app.wsgi, ADMIN_KEY)
+
+    def repository(self, name: str = "orders", project: str = "data") -> HostedRepository:
+        """With one config on `main`, and registered."""
+        hosted = self.emulator.repository(project, name)
+        hosted.git.commit({A: workflow(1), "README.md": b"# Orders\n"})
+        answer = self.api.put(f"/repositories/{name}", json={"name": name, "source": hosted.web_url})
+        assert answer.status_code == 201, answer.json
+        return hosted
+
+    def sweep(self) -> SweepSummary:
+        with self.app.pool.connection() as connection:
+            connection.execute("UPDATE repositories SET heads_checked_at = NULL")
+        return self.app.reconcile.sweep("test", timedelta(seconds=30))
+
+    def status(self, name: str = "orders") -> dict[str, Any]:
+        found: dict[str, Any] = self.api.get(f"/repositories/{name}").json["status"][0]
+        return found
+
+    def served(self, name: str = "orders") -> dict[str, str] | None:
+        """The ids of the served workflows by path."""
+        answer = self.api.get(f"/runtimes/{name}/main")
+        if answer.status_code == 404:
+            return None
+        return {one["filepath"]: one["config"]["workflow"]["id"] for one in answer.json}
+
+    def let_pauses_end(self) -> None:
+        with self.app.pool.connection() as connection:
+            connection.execute("UPDATE sources SET paused_until = clock_timestamp()")
+            connection.execute("UPDATE branches SET next_attempt_at = NULL")
+
+
+@pytest.fixture
+def contoso(database: str, tmp_path: Path) -> Iterator[Contoso]:
+    with Emulator(tmp_path / "organisation", pace=0.001) as emulator:
+        app = bootstrap.build(
+            {
+                "ENVIRONMENT": "prod",
+                "DATABASE_URL": database,
+                "AZURE_DEVOPS_ORGANIZATION": emulator.url,
+                "AZURE_DEVOPS_PAT": PAT,
+                "WEBHOOK_SECRET": HOOK_KEY,
+                "ADMIN_KEY": ADMIN_KEY,
+                "READER_KEYS": f"test={READER_KEY}",
+            }
+        )
+        server = make_server("127.0.0.1", 0, app.wsgi, threaded=True)
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield Contoso(emulator, app, f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            app.close()
+
+
+def subscribe(contoso: Contoso, **inputs: str) -> None:
+    address = f"{contoso.url}/webhooks/azure-devops"
+    contoso.emulator.subscribe(address, basicAuthUsername="azure-devops", basicAuthPassword=HOOK_KEY, **inputs)
+
+
+def test_a_push_is_served_and_its_commit_is_told(contoso: Contoso) -> None:
+    subscribe(contoso)
+    hosted = contoso.emulator.repository("data", "orders")
+    commit = hosted.git.commit({A: workflow(1), B: workflow(2)})
+    contoso.emulator.pushed(hosted)
+    assert [one.status for one in contoso.emulator.delivered()] == [200]
+    assert contoso.served() == {A: "workflow-1", B: "workflow-2"}
+    assert [(one["state"], one["description"]) for one in hosted.statuses[commit]] == [
+        ("succeeded", "2 configs served")
+    ]
+
+    broken = hosted.git.commit({B: INVALID})
+    contoso.emulator.pushed(hosted)
+    assert [one.status for one in contoso.emulator.delivered()] == [200, 200]
+    assert contoso.served() == {A: "workflow-1", B: "workflow-2"}
+    (told,) = hosted.statuses[broken]
+    assert (told["state"], told["context"]) == ("failed", {"genre": "runtime-store", "name": "prod"})
+    assert told["description"].startswith(f"{B}:1:")
+
+
+@pytest.mark.parametrize("details", ["minimal", "none"])
+def test_a_payload_that_says_next_to_nothing_loses_no_push(contoso: Contoso, details: str) -> None:
+    hosted = contoso.repository()
+    contoso.sweep()
+    subscribe(contoso, resourceDetailsToSend=details)
+    hosted.git.commit({A: workflow(2)})
+    contoso.emulator.pushed(hosted)
+    assert contoso.emulator.delivered()[-1].status in (200, 202)
+    contoso.app.sweep()
+    assert contoso.served() == {A: "workflow-2"}
+
+
+def test_the_test_button_is_answered_and_changes_nothing(contoso: Contoso) -> None:
+    subscribe(contoso)
+    contoso.emulator.send_test(contoso.emulator.subscriptions[0])
+    assert [one.status for one in contoso.emulator.delivered()] == [200]
+    assert contoso.api.get("/repositories").json == []
+    assert contoso.emulator.calls == []
+
+
+def test_a_registration_by_address_stores_the_id_and_survives_a_rename(contoso: Contoso) -> None:
+    hosted = contoso.repository()
+    shown = contoso.api.get("/repositories/orders").json
+    assert (shown["repo_id"], shown["source"], shown["project"]) == (hosted.id, contoso.emulator.url, "data")
+    contoso.sweep()
+    contoso.emulator.rename(hosted, "renamed")
+    hosted.git.commit({A: workflow(2)})
+    contoso.sweep()
+    assert contoso.served() == {A: "workflow-2"}
+
+
+def test_an_address_that_leads_nowhere_registers_nothing(contoso: Contoso) -> None:
+    source = f"{contoso.emulator.url}/data/_git/nothing"
+    answer = contoso.api.put("/repositories/nothing", json={"name": "nothing", "source": source})
+    assert (answer.status_code, answer.json["kind"]) == (502, "source-refused")
+    assert contoso.api.get("/repositories").json == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "condition"),
+    [
+        (Fault.SIGN_IN, Condition.AUTHENTICATION_FAILED),
+        (Fault.REDIRECT, Condition.AUTHENTICATION_FAILED),
+        (Fault.HTML, Condition.AUTHENTICATION_FAILED),
+        (Fault.UNAUTHORIZED, Condition.AUTHENTICATION_FAILED),
+        (Fault.FORBIDDEN, Condition.AUTHENTICATION_FAILED),
+        (Fault.NOT_FOUND, Condition.AUTHENTICATION_FAILED),
+        (Fault.THROTTLED, Condition.THROTTLED),
+        (Fault.ERROR, Condition.FETCH_FAILED),
+        (Fault.RESET, Condition.FETCH_FAILED),
+    ],
+)
+def test_trouble_is_told_apart_and_what_is_served_stays(contoso: Contoso, fault: Fault, condition: Condition) -> None:
+    hosted = contoso.repository()
+    contoso.sweep()
+    hosted.git.commit({A: workflow(2)})
+    contoso.emulator.misbehave(fault)
+    contoso.sweep()
+    status = contoso.status()
+    assert status["condition"] == condition
+    assert status["message"]
+    assert contoso.served() == {A: "workflow-1"}
+    contoso.emulator.behave()
+    contoso.let_pauses_end()
+    contoso.sweep()
+    assert contoso.status()["condition"] == Condition.READY
+    assert contoso.served() == {A: "workflow-2"}
+
+
+@pytest.mark.parametrize(("fault", "route"), [(Fault.WRONG_BYTES, "blobs"), (Fault.CUT, "blobs"), (Fault.CUT, "tree")])
+def test_altered_and_cut_off_answers_are_never_stored(contoso: Contoso, fault: Fault, route: str) -> None:
+    hosted = contoso.repository()
+    contoso.sweep()
+    hosted.git.commit({A: workflow(2), B: workflow(3)})
+    contoso.emulator.misbehave(fault, route=route)
+    contoso.sweep()
+    assert contoso.status()["condition"] == Condition.FETCH_FAILED
+    assert contoso.served() == {A: "workflow-1"}
+
+
+def test_an_organisation_that_refuses_us_costs_a_handful_of_calls(contoso: Contoso) -> None:
+    for number in range(12):
+        contoso.repository(f"team-{number}")
+    contoso.sweep()
+    contoso.emulator.forget_calls()
+    contoso.emulator.misbehave(Fault.UNAUTHORIZED)
+    for _ in range(5):
+        contoso.sweep()
+    # Each of the workers may be on its way when the first is refused.
+    assert len(contoso.emulator.calls) <= contoso.app.settings.reconcile_workers
+    assert {contoso.served(f"team-{number}")[A] for number in range(12)} == {"workflow-1"}  # type: ignore[index]
+
+
+def test_one_repository_that_is_forbidden_leaves_the_others_alone(contoso: Contoso) -> None:
+    hosted = [contoso.repository(f"team-{number}") for number in range(4)]
+    contoso.sweep()
+    for one in hosted:
+        one.git.commit({A: workflow(2)})
+    contoso.emulator.disable(hosted[0])
+    contoso.sweep()
+    assert [contoso.served(f"team-{number}")[A] for number in range(4)] == ["workflow-1"] + ["workflow-2"] * 3  # type: ignore[index]
+    told = contoso.status("team-0")
+    assert (told["condition"], told["reason"]) == ("AuthenticationFailed", "RepositoryRefused")
+    assert "missing, disabled or forbidden" in told["message"]
+    assert contoso.status("team-1")["condition"] == "Ready"
+
+
+def test_an_answer_that_asks_to_slow_down_counts_and_pauses_the_source(contoso: Contoso) -> None:
+    hosted = contoso.repository()
+    contoso.sweep()
+    hosted.git.commit({A: workflow(2)})
+    contoso.emulator.misbehave(Fault.SLOW_DOWN, times=1)
+    contoso.sweep()
+    contoso.emulator.forget_calls()
+    contoso.sweep()
+    assert contoso.emulator.calls == []
+    with contoso.app.pool.connection() as connection:
+        ((source, is_paused),) = connection.execute(
+            "SELECT source, paused_until > clock_timestamp() FROM sources"
+        ).fetchall()
+    assert (source, is_paused) == (contoso.emulator.url, True)
+
+
+def test_a_token_that_was_renewed_is_used_at_once(contoso: Contoso, monkeypatch: pytest.MonkeyPatch) -> None:
+    contoso.repository()
+    contoso.emulator.credentials.remove(EMULATOR_AUTHORIZATION)
+    contoso.sweep()
+    assert contoso.status()["condition"] == Condition.AUTHENTICATION_FAILED
+    contoso.emulator.credentials.add(EMULATOR_AUTHORIZATION)
+    assert contoso.api.post("/repositories/orders/sync").status_code == 200
+    assert contoso.served() == {A: "workflow-1"}
+
+
+def test_a_file_of_git_lfs_is_a_finding(contoso: Contoso) -> None:
+    hosted = contoso.repository()
+    hosted.git.commit({A: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"})
+    answer = contoso.api.post("/repositories/orders/sync")
+    (finding,) = answer.json["branches"][0]["report"]["findings"]
+    assert answer.status_code == 422
+    assert "LFS" in finding["message"]
