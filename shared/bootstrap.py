@@ -16,6 +16,7 @@ from shared.azure_devops.directory import AzureDevOpsDirectory
 from shared.azure_devops.events import decode
 from shared.azure_devops.source import AzureDevOpsSource
 from shared.azure_devops.statuses import AzureDevOpsStatuses
+from shared.by_hand import ByHand
 from shared.errors import (
     DatabaseUnavailable,
     RuntimeStoreError,
@@ -77,6 +78,7 @@ class App:
     registrar: Registrar
     queue: Queue
     sync: Sync
+    by_hand: ByHand
     reconcile: Reconcile
     pool: Pool
 
@@ -115,6 +117,7 @@ def build(
     journal: Journal = PostgresJournal(pool)
     examiner = Examiner(git, rules or Rules.shipped())
     sync = Sync(registry, queue, store, git, examiner)
+    by_hand = ByHand(sync, registry, queue, store, git, examiner)
     directory: Directory | None = AzureDevOpsDirectory(organisation) if organisation else None
     registrar = Registrar(
         registry,
@@ -141,7 +144,7 @@ def build(
         registry=registry,
         queue=queue,
         journal=journal,
-        sync=sync,
+        by_hand=by_hand,
         registrar=registrar,
         intake=Intake(registrar, queue, git, sync, reconcile.take_along, announce),
         reconcile=reconcile,
@@ -151,7 +154,7 @@ def build(
     # All that was loaded until now stays. The collector need not walk it in the middle of every third sync again, which
     # was an eighth of what a push to a branch of 10,000 files cost this process.
     gc.freeze()
-    return App(settings, wsgi, registry, registrar, queue, sync, reconcile, pool)
+    return App(settings, wsgi, registry, registrar, queue, sync, by_hand, reconcile, pool)
 
 
 def secrets_from(settings: Settings) -> Secrets:

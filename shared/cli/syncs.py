@@ -67,7 +67,7 @@ def sync(
             if dry_run:
                 done = _judged(app, found, branches, budget)
             else:
-                done = app.sync.by_hand(found.repo_id, branches, budget, commit=wanted, deep=deep)
+                done = app.by_hand.sync(found.repo_id, branches, budget, commit=wanted, deep=deep)
             for name, outcome in done:
                 outcomes[name] = outcome
                 show(f"{found.name}: {len(outcomes)} of {counted(len(branches), 'branch', 'branches')}")
@@ -84,7 +84,7 @@ def _judged(
     app: "App", repository: Repository, branches: Sequence[BranchName], budget: Budget
 ) -> Iterator[tuple[BranchName, Outcome]]:
     for branch in branches:
-        yield branch, app.sync.judge(repository.repo_id, branch, budget.deadline)
+        yield branch, app.by_hand.judge(repository.repo_id, branch, budget.deadline)
 
 
 def _commit(text: str | None, branch: str | None) -> CommitId | None:

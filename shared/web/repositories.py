@@ -100,10 +100,11 @@ class Repositories:
         if commit and len(branches) != 1:
             raise InvalidRequest("With a commit goes the one branch it is on.", field="branch")
         budget = Budget(Deadline.after(self._limits.sync_duration))
-        repo_id, sync = repository.repo_id, self._services.sync
+        repo_id, by_hand = repository.repo_id, self._services.by_hand
         if dry_run:
-            return _of_outcomes(call, repository, {one: sync.judge(repo_id, one, budget.deadline) for one in branches})
-        outcomes = dict(sync.by_hand(repo_id, branches, budget, commit=commit, deep=deep))
+            judged = {one: by_hand.judge(repo_id, one, budget.deadline) for one in branches}
+            return _of_outcomes(call, repository, judged)
+        outcomes = dict(by_hand.sync(repo_id, branches, budget, commit=commit, deep=deep))
         self._services.reconcile.take_along(budget.deadline)
         return _of_outcomes(call, repository, outcomes)
 

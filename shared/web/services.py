@@ -22,9 +22,9 @@ from shared.ports import ConfigReader, Journal, Queue, Registry
 
 
 class Syncing(Protocol):
-    """Makes one branch equal to its head."""
+    """Does what a person asks of branches."""
 
-    def by_hand(
+    def sync(
         self,
         repo_id: RepoId,
         branches: Sequence[BranchName],
@@ -71,7 +71,7 @@ class Services:
     registry: Registry
     queue: Queue
     journal: Journal
-    sync: Syncing
+    by_hand: Syncing
     registrar: Registering
     intake: Receiving
     reconcile: Sweeping

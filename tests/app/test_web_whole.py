@@ -34,7 +34,7 @@ def app(world: World) -> App:
         registry=world.registry,
         queue=world.queue,
         journal=world.journal,
-        sync=world.sync,
+        by_hand=world.by_hand,
         registrar=world.registrar,
         intake=world.intake,
         reconcile=world.reconcile,

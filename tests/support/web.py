@@ -79,7 +79,7 @@ class Ends:
     events: list[Event] = field(default_factory=list)
     taken_along: int = 0
 
-    def by_hand(
+    def sync(
         self,
         repo_id: RepoId,
         branches: Sequence[BranchName],
@@ -184,7 +184,7 @@ def app_over(
         registry=registry,
         queue=PostgresQueue(pool),
         journal=PostgresJournal(pool),
-        sync=ends,
+        by_hand=ends,
         registrar=Registrar(registry, branches=[BranchName("main")]),
         intake=ends,
         reconcile=ends,

@@ -16,6 +16,7 @@ from typing import Any
 
 from support.git import GitRepository, environment
 
+from shared.by_hand import ByHand
 from shared.examination import Examiner
 from shared.intake import Intake
 from shared.local_git.source import LocalGitSource
@@ -111,6 +112,7 @@ class World:
         """From now on judge by these rules, as after an upgrade of the app."""
         self.examiner = Examiner(self.git, rules)
         self.sync = Sync(self.registry, self.queue, self.store, self.git, self.examiner)
+        self.by_hand = ByHand(self.sync, self.registry, self.queue, self.store, self.git, self.examiner)
         self.reconcile = Reconcile(
             self.sweeps,
             self.queue,
