@@ -72,6 +72,7 @@ class Reconcile:
         self._sweeps.ask_due_deep_syncs()
         heads = self._in_parallel(lambda: self._check_heads(deadline))
         outcomes += self._in_parallel(lambda: self._sync_due(deadline))
+        is_complete = not deadline.is_over
         # Last, since no sync may wait for it.
         self._announce(deadline)
         self._journal.prune(self._retention)
@@ -81,7 +82,7 @@ class Reconcile:
             heads_failed=heads["failed"],
             moved=heads["moved"],
             outcomes=dict(outcomes),
-            is_complete=not deadline.is_over,
+            is_complete=is_complete,
         )
 
     def take_along(self, deadline: Deadline) -> None:

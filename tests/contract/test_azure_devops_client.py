@@ -366,6 +366,18 @@ def test_a_body_that_stalls_late_has_only_what_is_left(
     assert time.monotonic() - started < 1.8
 
 
+def test_each_user_of_a_client_has_a_deadline_and_pages_of_its_own(
+    organisation: Organisation, hosted: HostedRepository
+) -> None:
+    hosted.git.commit({"a.yaml": "a: 1"}, branch="other")
+    with organisation.git(soon()) as one, organisation.git(soon(0)) as late:
+        assert len(one.get_refs(hosted.id, top=1)) == 1
+        assert one.continuation
+        assert late.continuation is None
+        with pytest.raises(SourceFailed, match="No time was left"):
+            late.get_refs(hosted.id)
+
+
 def test_no_call_outlasts_the_longest_one(emulator: Emulator, hosted: HostedRepository) -> None:
     organisation = to(emulator, timeout=timedelta(seconds=0.3))
     refs(organisation, hosted)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.stores import MAIN, REPO, Store, commit, config, delivery, judgement
+from support.stores import MAIN, REPO, SOURCE, Store, commit, config, delivery, judgement
 
 from shared.errors import SourceFailed
 from shared.model import BranchName, Change, Claim, Failed, FilePath, RepoId, SyncId, Trigger
@@ -23,8 +25,13 @@ MANY = """
     INSERT INTO runtime_configs (repo_id, branch, filepath, config, blob_id, ruleset, generation, digest)
         SELECT repo_id, 'branch-1', 'folder/' || i || '.yaml', '{}', 'b', 'r', 1, ''
         FROM repositories, generate_series(1, 30) AS i;
-    INSERT INTO syncs (sync_id, repo_id, branch, trigger, outcome, started_at, from_request, to_request, generation)
-        SELECT gen_random_uuid(), repo_id, branch, 'webhook', 'unchanged', clock_timestamp(), 1, 2, 3 FROM branches;
+    INSERT INTO syncs (sync_id, repo_id, branch, trigger, outcome, started_at, from_request, to_request, generation,
+                       commit_id, told, ended_at, posted_at)
+        SELECT gen_random_uuid(), repo_id, branch, 'webhook', 'unchanged', clock_timestamp(), 1, 2, 3, md5(i::text),
+               CASE WHEN i = 1 THEN 'succeeded: 1 config served' END,
+               clock_timestamp() - interval '1 day' * (i - 1),
+               CASE WHEN i = 1 AND (branch <> 'branch-7' OR repo_id < 'repo-9') THEN clock_timestamp() END
+        FROM branches, generate_series(1, 30) AS i WHERE i = 1 OR branch = 'branch-1';
     INSERT INTO deliveries (delivery_id, decision, repo_id, event)
         SELECT gen_random_uuid(), 'requested', repo_id, '{}' FROM branches;
     ANALYZE
@@ -140,6 +147,34 @@ class TestReading:
     def test_the_journal_reads_the_newest_of_one_repository(self, planner: Store) -> None:
         assert indexes(plan(lambda: planner.journal.syncs(ANY, ONE, 5))) == {"syncs_of_branch"}
         assert indexes(plan(lambda: planner.journal.deliveries(ANY, 5))) == {"deliveries_of_repository"}
+
+
+class TestOutbox:
+    UNPOSTED: Any = SimpleNamespace(
+        lease_id=uuid4(),
+        sync=SimpleNamespace(
+            repo_id=ANY, branch=ONE, sync_id=uuid4(), commit_id=commit(1), ended_at=datetime(2026, 1, 1, tzinfo=UTC)
+        ),
+    )
+
+    def test_what_waits_is_found_among_what_ended_since_yesterday_and_was_not_posted(self, planner: Store) -> None:
+        nodes = plan(lambda: planner.outbox.claim(SOURCE))
+        assert "ended_at > " in condition(nodes, "syncs_unposted")
+        assert {"branches_pkey"} <= indexes(nodes)
+        assert not {"syncs", "branches"} & read_whole(nodes)
+
+    def test_what_its_commit_was_told_is_one_look_up(self, planner: Store) -> None:
+        held = {"repo_id": ANY, "branch": ONE, "lease_id": uuid4()}
+        nodes = plan(lambda: planner.outbox._unposted(held))
+        assert "commit_id = " in condition(nodes, "syncs_told")
+        assert {"branches_pkey", "runtime_configs_path"} <= indexes(nodes)
+        assert not {"syncs", "branches", "runtime_configs"} & read_whole(nodes)
+
+    def test_to_be_posted_touches_its_branch_alone(self, planner: Store) -> None:
+        nodes = plan(lambda: planner.outbox.posted(self.UNPOSTED, "succeeded: 1 config served"))
+        assert indexes(nodes) <= {"branches_pkey", "syncs_of_branch", "syncs_told"}
+        assert "branches" not in read_whole(nodes)
+        assert "syncs" not in read_whole(nodes)
 
 
 class TestQueue:

@@ -8,6 +8,7 @@ import pytest
 from shared.postgres import statements
 from shared.postgres.configs import PostgresConfigReader, PostgresConfigStore
 from shared.postgres.journal import PostgresJournal
+from shared.postgres.outbox import PostgresOutbox
 from shared.postgres.queue import PostgresQueue
 from shared.postgres.registry import PostgresRegistry
 from shared.postgres.statements import Statements
@@ -22,6 +23,7 @@ ADAPTERS = (
     PostgresConfigStore,
     PostgresConfigReader,
     PostgresJournal,
+    PostgresOutbox,
 )
 
 
@@ -54,7 +56,7 @@ def test_a_file_without_statements_is_an_error(folder: Path) -> None:
 
 
 def test_there_are_files() -> None:
-    assert {"configs.sql", "queue.sql", "registry.sql", "journal.sql", "sweeps.sql"} == set(FILES)
+    assert {"configs.sql", "queue.sql", "registry.sql", "journal.sql", "outbox.sql", "sweeps.sql"} == set(FILES)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -72,7 +74,7 @@ def test_statements_are_named_like_the_methods_that_use_them(file: str) -> None:
     methods = {name for adapter in ADAPTERS for name in vars(adapter) if not name.startswith("_")}
     named = [name for name in Statements(file) if name in methods]
     steps = {"stored_verified", "would_take", "why_not"} | {"lock", "add", "change", "lock_branches", "ask_named"}
-    assert set(Statements(file)) - set(named) <= steps | {"drop_unnamed"}
+    assert set(Statements(file)) - set(named) <= steps | {"drop_unnamed", "unposted", "release"}
 
 
 @pytest.mark.parametrize("file", FILES)

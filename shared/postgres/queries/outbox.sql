@@ -4,7 +4,7 @@
 WITH waiting AS MATERIALIZED (
     SELECT repo_id, branch, max(ended_at) AS ended_at FROM syncs
     WHERE posted_at IS NULL AND commit_id <> '0000000000000000000000000000000000000000'
-      AND ended_at > now() - %(news)s  -- not clock_timestamp(), which keeps it from being looked up in the index
+      AND ended_at > statement_timestamp() - %(news)s  -- stable: looked up in the index
     GROUP BY repo_id, branch
 ), due AS (
     SELECT b.repo_id, b.branch
@@ -42,7 +42,7 @@ JOIN repositories AS r ON r.repo_id = b.repo_id
 JOIN syncs AS s ON s.repo_id = b.repo_id AND s.branch = b.branch
 WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND b.posting_id = %(lease_id)s
   AND s.posted_at IS NULL AND s.commit_id <> '0000000000000000000000000000000000000000'
-  AND s.ended_at > now() - %(news)s
+  AND s.ended_at > statement_timestamp() - %(news)s
 ORDER BY s.ended_at DESC LIMIT 1
 
 -- name: posted
@@ -58,7 +58,7 @@ WITH lease AS (
     FROM lease
     WHERE s.repo_id = lease.repo_id AND s.branch = lease.branch AND s.commit_id = %(commit_id)s
       AND s.ended_at <= %(ended_at)s
-      AND (s.posted_at IS NULL AND s.ended_at > now() - %(news)s OR s.told IS NOT NULL)
+      AND (s.posted_at IS NULL AND s.ended_at > statement_timestamp() - %(news)s OR s.told IS NOT NULL)
 )
 UPDATE syncs AS s SET posted_at = NULL
 FROM lease

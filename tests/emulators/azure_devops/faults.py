@@ -132,7 +132,7 @@ class Misbehaviours:
         with self._lock:
             ended, self._all = self._all, []
         for one in ended:
-            pass
+            one.ended.set()
 
     def of(self, route: str, repository: str) -> Misbehaviour | None:
         with self._lock:

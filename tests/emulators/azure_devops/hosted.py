@@ -142,11 +142,12 @@ class HostedRepository:
 
     def new_commits(self, push: Push, limit: int) -> list[str]:
         """The commits that came with a push, the newest first."""
-        old = {update.old for one in self.pushes if one.push_id <= push.push_id for update in one.updates} - {ZEROS}
+        known = {update.new for one in self.pushes if one.push_id < push.push_id for update in one.updates}
         new = {update.new for update in push.updates} - {ZEROS}
         if not new:
             return []
-        return objects.history(self.path, f"--max-count={limit}", *sorted(new), "--not", *sorted(old - new))
+        arguments = (f"--max-count={limit}", "--ignore-missing")
+        return objects.history(self.path, *arguments, *sorted(new), "--not", *sorted(known - {ZEROS}))
 
     def shape(self) -> Json:
         branch = objects.default_branch(self.path, self.refs())
