@@ -58,11 +58,14 @@ def _swept(what: str, app: App, connection: "psycopg.Connection[object]", hosted
     took = time.perf_counter() - started
     grown = max(0, _memory() - before)
     repositories = len(hosted.repositories)
-    assert (summary.heads_checked, summary.moved, summary.is_complete) == (repositories, pushes, True), summary
+    # A repository whose planned moment comes while the sweep runs is checked twice.
+    checks = summary.heads_checked
+    assert repositories <= checks <= repositories * 1.1, summary
+    assert (summary.moved, summary.is_complete) == (pushes, True), summary
     calls = hosted.ask("calls")
-    plain = repositories * len(BRANCHES) + pushes * 3
+    plain = checks * len(BRANCHES) + pushes * 3
     workers = app.settings.reconcile_workers
-    allowed = (repositories + pushes * 4) / plain
+    allowed = (checks + pushes * 4) / plain
     return Table(
         f"sweep, {repositories:,} repositories of {len(BRANCHES)} branches, {what}",
         [

@@ -6,6 +6,7 @@ unlikely each step looks.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -56,6 +57,12 @@ PASSES = 3
 """How often one run looks again for requests that came in meanwhile; what is left stays requested."""
 _NOT_NOW = timedelta(minutes=15)
 """When to look again at a branch that may not be synced at all."""
+_CATCHING_UP = timedelta(seconds=1)
+"""How long a source that lags behind is left alone."""
+_LAGGING = Deferred(
+    DeferReason.LAGGING,
+    "The source still answers the head from before the push that was announced; it is asked again in a moment.",
+)
 _OUT_OF_TIME = Deferred(DeferReason.BUDGET, "The time for this attempt is over; the timer goes on with it.")
 
 
@@ -102,7 +109,7 @@ class Sync:
         `probe` also goes where the source is paused: a person wants to know now. With `deep` it goes on until the deep
         sync that was asked for has ended.
         """
-        for _ in range(PASSES):
+        for passes_left in reversed(range(PASSES)):
             try:
                 claim = self._queue.claim(repo_id, branch, SyncId(uuid4()), trigger, probe=probe)
             except DatabaseUnavailable as error:
@@ -110,7 +117,11 @@ class Sync:
             if isinstance(claim, Deferred):
                 return claim
             outcome, settled = self._pass(claim, budget)
-            if settled is None or budget.deadline.is_over or not (settled.more or (deep and settled.deep_waits)):
+            if outcome is _LAGGING:
+                if not passes_left or budget.deadline.remaining <= _CATCHING_UP.total_seconds():
+                    break
+                time.sleep(_CATCHING_UP.total_seconds())
+            elif settled is None or budget.deadline.is_over or not (settled.more or (deep and settled.deep_waits)):
                 break
         return outcome
 
@@ -194,6 +205,8 @@ class Sync:
         checkpoint = self._checkpoint(claim, budget)
         checkpoint()
         head = attempt.head = self._git.head(repository, claim.branch, budget.deadline)
+        if head in claim.left_behind:
+            raise _Stop(_LAGGING, _CATCHING_UP)
         if head == claim.judged_commit and self._verdict_stands(claim, ruleset):
             return self._stand(claim, head, claim.judged_tree)
         if head != ABSENT and claim.judged_ruleset == ruleset and claim.judged_tree is not None:

@@ -1,7 +1,7 @@
 """`GitSource` over the REST API of Azure DevOps, by the repository's GUID: a rename changes nothing.
 
-Calls: one for heads or a head (and one more per thousand branches), one for a root tree, two for a tree, one for every
-200 blobs.
+Calls: one for heads or a head (and one more per thousand branches), one for a root tree, one for a tree whose root was
+asked for before, else two, one for every 200 blobs.
 """
 
 import re
@@ -16,13 +16,27 @@ from shared.azure_devops.client import Organisation
 from shared.azure_devops.trouble import NotFound
 from shared.errors import CommitMissing, SourceFailed
 from shared.listing import prove
-from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, RefUpdate, Repository, Tree, TreeEntry, TreeId
+from shared.model import (
+    ABSENT,
+    BlobId,
+    BranchName,
+    CommitId,
+    Deadline,
+    RefUpdate,
+    RepoId,
+    Repository,
+    Tree,
+    TreeEntry,
+    TreeId,
+)
 
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes of a blob that is read. Far above what a runtime config may have: it protects this process's memory."""
 BLOBS_AT_ONCE: Final = 200
 """How many the service takes is not documented; this many it does."""
 _BRANCHES_AT_ONCE: Final = 1000
+_ROOTS: Final = 1000
+"""Root trees that are kept: some hundred bytes each."""
 _HEADS: Final = "refs/heads/"
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{40}")
 _EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -35,6 +49,7 @@ class AzureDevOpsSource:
     def __init__(self, organisation: Organisation, *, largest: int = LARGEST) -> None:
         self._organisation = organisation
         self._largest = largest
+        self._roots: dict[tuple[RepoId, CommitId], TreeId] = {}
 
     def heads(self, repository: Repository, deadline: Deadline) -> Mapping[BranchName, CommitId]:
         with self._organisation.git(deadline) as git:
@@ -48,11 +63,16 @@ class AzureDevOpsSource:
 
     def tree_id(self, repository: Repository, commit: CommitId, deadline: Deadline) -> TreeId:
         with self._organisation.git(deadline) as git, _known(commit):
-            return _root(git, repository, commit)
+            root = _root(git, repository, commit)
+        if len(self._roots) >= _ROOTS:
+            self._roots.clear()
+        self._roots[repository.repo_id, commit] = root
+        return root
 
     def tree(self, repository: Repository, commit: CommitId, deadline: Deadline) -> Tree:
         with self._organisation.git(deadline) as git, _known(commit):
-            tree_id = _root(git, repository, commit)
+            # A sync has just asked for it, as a rule, and a commit never gets another tree.
+            tree_id = self._roots.get((repository.repo_id, commit)) or _root(git, repository, commit)
             if tree_id == _EMPTY_TREE:  # Which Git knows without keeping it.
                 return Tree(tree_id, ())
             listed = git.get_tree(repository.repo_id, tree_id, recursive=True)["treeEntries"]

@@ -73,6 +73,8 @@ class Claim:
     """By the database's clock."""
     source_paused: bool = False
     """The source was in trouble: this sync is the probe."""
+    left_behind: tuple[CommitId, ...] = ()
+    """Heads that announced pushes moved away from, a short while ago: a source that answers one lags behind."""
 
     @property
     def judged_and_accepted(self) -> bool:
@@ -122,6 +124,8 @@ class DeferReason(StrEnum):
     """Another worker took over, or the registration changed meanwhile."""
     PUSH_FIRST = "push-first"
     """A deep sync made way for a push."""
+    LAGGING = "lagging"
+    """The source still answers the head from before a push that was announced."""
     REPOSITORY_GONE = "repository-gone"
 
 

@@ -37,6 +37,8 @@ LEASE = timedelta(seconds=90)
 BACK_OFF = timedelta(seconds=5)
 """Before the second attempt; doubles with each, with jitter, up to the cap."""
 BACK_OFF_CAP = timedelta(minutes=15)
+LAG_LIMIT = timedelta(minutes=2)
+"""After a push was announced: how long a head that it left behind is not believed."""
 SOURCE_PAUSE = timedelta(seconds=30)
 """After a source's first failure; doubles with each."""
 
@@ -45,18 +47,21 @@ class PostgresQueue:
     def __init__(self, pool: Pool, *, lease: timedelta = LEASE, back_off: timedelta = BACK_OFF) -> None:
         self._pool = pool
         self._sql = Statements("queue.sql")
-        self._times = {"lease": lease, "base": back_off, "cap": BACK_OFF_CAP}
+        self._times = {"lease": lease, "base": back_off, "cap": BACK_OFF_CAP, "patience": LAG_LIMIT}
 
     def request(
         self, delivery: Delivery, repo_id: RepoId | None, branches: Collection[BranchName], *, all_heads: bool = False
     ) -> Delivery:
-        updates = delivery.event.updates or ()
+        wanted = sorted(set(branches))
+        updates = {update.branch: update for update in delivery.event.updates or ()}
         rows = self._pool.write(
             self._sql["request"],
             {
                 "repo_id": repo_id,
-                "branches": sorted(set(branches)),
-                "commits": [update.new for update in updates],
+                "branches": wanted,
+                "olds": [updates[branch].old or None if branch in updates else None for branch in wanted],
+                "news": [updates[branch].new or None if branch in updates else None for branch in wanted],
+                "commits": [update.new for update in updates.values()],
                 "all_heads": all_heads,
                 "delivery_id": delivery.delivery_id,
                 "decision": delivery.decision,
@@ -141,7 +146,22 @@ def _event_to_json(event: Event) -> dict[str, Any]:
 
 
 def _claim(row: Sequence[Any], sync_id: SyncId, trigger: Trigger) -> Claim:
-    (repo_id, branch, requested, finished, deep, generation, commit, judged, tree, ruleset, report, paused, at) = row
+    (
+        repo_id,
+        branch,
+        requested,
+        finished,
+        deep,
+        generation,
+        commit,
+        judged,
+        tree,
+        ruleset,
+        report,
+        paused,
+        at,
+        left,
+    ) = row
     return Claim(
         sync_id=sync_id,
         repo_id=RepoId(repo_id),
@@ -159,6 +179,7 @@ def _claim(row: Sequence[Any], sync_id: SyncId, trigger: Trigger) -> Claim:
         report=report_from_json(report),
         started_at=at,
         source_paused=paused,
+        left_behind=tuple(map(CommitId, left)),
     )
 
 

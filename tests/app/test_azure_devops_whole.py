@@ -36,6 +36,7 @@ class Contoso:
         """With one config on `main`, and registered."""
         hosted = self.emulator.repository(project, name)
         hosted.git.commit({A: workflow(1), "README.md": b"# Orders\n"})
+        self.emulator.pushed(hosted)
         answer = self.api.put(f"/repositories/{name}", json={"name": name, "source": hosted.web_url})
         assert answer.status_code == 201, answer.json
         return hosted
@@ -234,6 +235,77 @@ def test_an_answer_that_asks_to_slow_down_counts_and_pauses_the_source(contoso: 
             "SELECT source, paused_until > clock_timestamp() FROM sources"
         ).fetchall()
     assert (source, is_paused) == (contoso.emulator.url, True)
+
+
+class TestAnOrganisationThatLagsBehindItsHooks:
+    """The hook tells of a push, and the head that is read is still the one before it."""
+
+    @pytest.fixture
+    def hosted(self, contoso: Contoso) -> HostedRepository:
+        hosted = contoso.repository()
+        contoso.sweep()
+        subscribe(contoso)
+        return hosted
+
+    def push(self, contoso: Contoso, hosted: HostedRepository, number: int = 2) -> int | None:
+        hosted.git.commit({A: workflow(number)})
+        contoso.emulator.pushed(hosted)
+        return contoso.emulator.delivered()[-1].status
+
+    def test_is_asked_again_within_the_delivery(self, contoso: Contoso, hosted: HostedRepository) -> None:
+        contoso.emulator.misbehave(Fault.STALE, route="refs", times=1)
+        assert self.push(contoso, hosted) == 200
+        assert contoso.served() == {A: "workflow-2"}
+
+    def test_leaves_the_request_open_until_the_push_is_seen(self, contoso: Contoso, hosted: HostedRepository) -> None:
+        contoso.emulator.misbehave(Fault.STALE, route="refs")
+        assert self.push(contoso, hosted) == 202
+        contoso.sweep()
+        status = contoso.status()
+        assert (status["requested"] > status["finished"], contoso.served()) == (True, {A: "workflow-1"})
+        outcomes = {one["outcome"] for one in contoso.api.get("/repositories/orders/syncs?limit=3").json}
+        assert outcomes == {"Deferred"}
+        contoso.emulator.behave()
+        contoso.let_pauses_end()
+        contoso.app.sweep()
+        assert contoso.served() == {A: "workflow-2"}
+
+    def test_is_believed_after_two_minutes(self, contoso: Contoso, hosted: HostedRepository) -> None:
+        contoso.emulator.misbehave(Fault.STALE, route="refs")
+        self.push(contoso, hosted)
+        with contoso.app.pool.connection() as connection:
+            connection.execute("UPDATE branches SET announced_at = announced_at - interval '2 minutes'")
+        contoso.let_pauses_end()
+        contoso.app.sweep()
+        status = contoso.status()
+        assert (status["requested"], status["condition"]) == (status["finished"], "Ready")
+
+    def test_is_not_suspected_when_a_force_push_really_went_back(
+        self, contoso: Contoso, hosted: HostedRepository
+    ) -> None:
+        first = hosted.git.head("main")
+        contoso.emulator.misbehave(Fault.ERROR, route="refs")
+        self.push(contoso, hosted)
+        hosted.git.set_head("main", first)
+        contoso.emulator.pushed(hosted)
+        contoso.emulator.delivered()
+        contoso.emulator.behave()
+        contoso.let_pauses_end()
+        contoso.app.sweep()
+        status = contoso.status()
+        assert (status["requested"], status["condition"]) == (status["finished"], "Ready")
+        assert contoso.served() == {A: "workflow-1"}
+
+    def test_is_not_believed_about_the_first_of_two_pushes(self, contoso: Contoso, hosted: HostedRepository) -> None:
+        contoso.emulator.misbehave(Fault.ERROR, route="refs")
+        self.push(contoso, hosted, 2)
+        self.push(contoso, hosted, 3)
+        contoso.emulator.behave()
+        contoso.emulator.misbehave(Fault.STALE, route="refs")
+        contoso.let_pauses_end()
+        contoso.app.sweep()
+        status = contoso.status()
+        assert status["requested"] > status["finished"]
 
 
 def test_a_token_that_was_renewed_is_used_at_once(contoso: Contoso, monkeypatch: pytest.MonkeyPatch) -> None:

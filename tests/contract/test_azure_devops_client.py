@@ -140,9 +140,12 @@ def test_one_connection_serves_one_thread(
 ) -> None:
     opened = []
     accept = Server.process_request
-    monkeypatch.setattr(
-        Server, "process_request", lambda self, *request: (opened.append(1), accept(self, *request))[-1]
-    )
+
+    def counted(server: Server, request: socket.socket, address: object) -> None:
+        opened.append(address)
+        accept(server, request, address)
+
+    monkeypatch.setattr(Server, "process_request", counted)
     organisation = to(emulator)
     for _ in range(5):
         refs(organisation, hosted)

@@ -4,8 +4,9 @@ import hashlib
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from emulators.azure_devops import EMULATOR_AUTHORIZATION, Emulator, Fault, HostedRepository, contents
 from emulators.azure_devops.answers import ZIP, Answer
-from support.git import executable, many_files, submodule, symlink
+from support.git import File, executable, many_files, submodule, symlink
 from support.git_sources import registered
 
 from shared.azure_devops import sdk
@@ -22,7 +23,18 @@ from shared.azure_devops.directory import AzureDevOpsDirectory
 from shared.azure_devops.source import AzureDevOpsSource
 from shared.errors import RepositoryRefused, SourceFailed, SourceRefused
 from shared.listing import prove
-from shared.model import ABSENT, BlobId, BranchName, CommitId, Deadline, Located, RefUpdate, Repository
+from shared.model import (
+    ABSENT,
+    BlobId,
+    BranchName,
+    CommitId,
+    Deadline,
+    Located,
+    RefUpdate,
+    RepoId,
+    Repository,
+    SourceName,
+)
 from shared.ports import Directory, GitSource
 
 MAIN = BranchName("main")
@@ -81,7 +93,7 @@ def with_branches(hosted: HostedRepository, names: list[str]) -> CommitId:
 def test_thousands_of_branches_come_from_all_pages(
     emulator: Emulator, hosted: HostedRepository, source: GitSource, repository: Repository, soon: Deadline
 ) -> None:
-    names = [f"x/{number:04}" for number in range(2500)]
+    names = [f"größe/{number:04}" for number in range(2500)]
     commit = with_branches(hosted, names)
 
     assert source.heads(repository, soon) == dict.fromkeys(["main", *names], commit)
@@ -212,11 +224,26 @@ def test_one_source_reads_for_eight_threads(
 def test_a_tree_takes_two_calls_and_proves_itself(
     emulator: Emulator, hosted: HostedRepository, source: GitSource, repository: Repository, soon: Deadline
 ) -> None:
-    odd = {"run.sh": executable(b"x"), "link": symlink("a"), "module": submodule("ab" * 20), "a-b/c": "1", "a/c": "2"}
+    odd: dict[str, File | str | bytes | None] = {
+        "run.sh": executable(b"x"),
+        "link": symlink("a"),
+        "module": submodule("ab" * 20),
+        "a-b/c": "1",
+        "a/c": "2",
+    }
     commit = hosted.git.commit({**many_files(300), **odd})
     tree = source.tree(repository, commit, soon)
     prove(tree)
     assert len(tree.entries) == 305
+    assert routes(emulator) == {"options": 1, "commit": 1, "tree": 1}
+
+
+def test_a_tree_whose_root_was_asked_for_takes_one_call(
+    emulator: Emulator, hosted: HostedRepository, source: GitSource, repository: Repository, soon: Deadline
+) -> None:
+    commit = hosted.git.commit({"a.yaml": "a: 1"})
+    root = source.tree_id(repository, commit, soon)
+    assert source.tree(repository, commit, soon).tree_id == root
     assert routes(emulator) == {"options": 1, "commit": 1, "tree": 1}
 
 
@@ -415,14 +442,18 @@ def test_a_repository_is_found_by_what_people_copy(
         "user": emulator.url.replace("://", "://ada:secret@"),
         "upper": emulator.url.replace("contoso", "CONTOSO"),
     }
-    assert directory.find(address.format(**named), soon) == Located(hosted.id, emulator.url, "My project", "Größe")
+    assert directory.find(address.format(**named), soon) == Located(
+        RepoId(hosted.id), SourceName(emulator.url), "My project", "Größe"
+    )
 
 
 def test_a_project_may_be_left_out_when_it_has_the_name_of_the_repository(
     emulator: Emulator, directory: Directory, soon: Deadline
 ) -> None:
     hosted = emulator.repository("etl", "etl")
-    assert directory.find(f"{emulator.url}/_git/etl", soon) == Located(hosted.id, emulator.url, "etl", "etl")
+    assert directory.find(f"{emulator.url}/_git/etl", soon) == Located(
+        RepoId(hosted.id), SourceName(emulator.url), "etl", "etl"
+    )
 
 
 def test_after_a_rename_the_new_name_leads_to_the_same_id(
@@ -430,7 +461,7 @@ def test_after_a_rename_the_new_name_leads_to_the_same_id(
 ) -> None:
     emulator.rename(hosted, "sales")
     found = directory.find(f"{emulator.url}/etl/_git/sales", soon)
-    assert found == Located(hosted.id, emulator.url, "etl", "sales")
+    assert found == Located(RepoId(hosted.id), SourceName(emulator.url), "etl", "sales")
     with pytest.raises(RepositoryRefused):
         directory.find(f"{emulator.url}/etl/_git/orders", soon)
 
@@ -485,27 +516,19 @@ def test_an_address_of_somebody_else_is_none_and_nobody_is_asked(soon: Deadline,
         "https://contoso.visualstudio.com/DefaultCollection/My%20project/_git/orders",
     ],
 )
-def test_the_real_hosts_addresses_of_both_ages_are_asked_at_the_organisation(address: str) -> None:
+def test_the_real_hosts_addresses_of_both_ages_are_asked_at_the_organisation(address: str, soon: Deadline) -> None:
     asked = []
 
-    class Stop(Exception):
-        pass
-
-    class Asking(Organisation):
+    class Answering(Organisation):
         def git(self, deadline: Deadline) -> Any:
-            return self
+            return nullcontext(self)
 
-        def __enter__(self) -> "Asking":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def get_repository(self, *names: str) -> None:
+        def get_repository(self, *names: str) -> Mapping[str, Any]:
             asked.append(names)
-            raise Stop
+            return {"id": "5FEBEF5A-833D-4E14-B9C0-14CB638F91E6", "name": "Orders", "project": {"name": "My Project"}}
 
-    organisation = Asking("https://dev.azure.com/contoso", authorization=str, timeout=timedelta(seconds=1))
-    with pytest.raises(Stop):
-        AzureDevOpsDirectory(organisation).find(address, Deadline.after(timedelta(seconds=1)))
+    url = SourceName("https://dev.azure.com/contoso")
+    organisation = Answering(url, authorization=str, timeout=timedelta(seconds=1))
+    found = AzureDevOpsDirectory(organisation).find(address, soon)
     assert asked == [("orders", "My project")]
+    assert found == Located(RepoId("5febef5a-833d-4e14-b9c0-14cb638f91e6"), url, "My Project", "Orders")

@@ -4,13 +4,22 @@
 WITH repository AS (
     SELECT repo_id, branches FROM repositories WHERE repo_id = %(repo_id)s FOR KEY SHARE
 ), asked AS (
-    INSERT INTO branches (repo_id, branch, requested)
-    SELECT repository.repo_id, wanted.branch, 1
-    FROM repository, unnest(%(branches)s::text[]) AS wanted (branch)
+    INSERT INTO branches (repo_id, branch, requested, announced_commit, announced_at, left_behind)
+    SELECT repository.repo_id, wanted.branch, 1, wanted.new, clock_timestamp(),
+           array_remove(array_remove(ARRAY[wanted.old], wanted.new), NULL)
+    FROM repository,
+         unnest(%(branches)s::text[], %(olds)s::text[], %(news)s::text[]) AS wanted (branch, old, new)
     WHERE wanted.branch = ANY (repository.branches)
     ORDER BY wanted.branch COLLATE "C"
-    ON CONFLICT (repo_id, branch)
-        DO UPDATE SET requested = branches.requested + 1, next_attempt_at = NULL
+    ON CONFLICT (repo_id, branch) DO UPDATE SET
+        requested = branches.requested + 1,
+        next_attempt_at = NULL,
+        announced_commit = excluded.announced_commit,
+        announced_at = excluded.announced_at,
+        -- Of pushes that are all in order by now nothing is left; nor of many, which only a storm of deliveries leaves.
+        left_behind = array_remove(excluded.left_behind
+            || CASE WHEN branches.requested > branches.finished AND cardinality(branches.left_behind) < 50
+                    THEN branches.left_behind ELSE '{}' END, excluded.announced_commit)
     RETURNING branch, requested
 ), announced AS (
     UPDATE unannounced SET announced_at = clock_timestamp()
@@ -53,7 +62,8 @@ WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND r.repo_id = b.repo_i
   AND (b.lease_id IS NULL OR b.lease_until <= clock_timestamp())
 RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.generation, b.commit_id, b.judged_commit,
           b.judged_tree, b.judged_ruleset, b.report, s.source IS NOT NULL AS source_paused,
-          clock_timestamp() AS started_at
+          clock_timestamp() AS started_at,
+          CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.left_behind ELSE '{}' END AS left_behind
 
 -- name: why_not
 SELECT r.suspended, s.paused_until > clock_timestamp() AS is_paused, s.reason, b.branch IS NOT NULL AS is_known
@@ -94,7 +104,8 @@ WITH due AS (
       AND (due.source IS NULL OR EXISTS (SELECT FROM probe))
     RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.generation, b.commit_id, b.judged_commit,
               b.judged_tree, b.judged_ruleset, b.report, due.source IS NOT NULL AS source_paused,
-              clock_timestamp() AS started_at
+              clock_timestamp() AS started_at,
+              CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.left_behind ELSE '{}' END AS left_behind
 )
 SELECT claimed.* FROM due LEFT JOIN claimed ON true
 

@@ -1,7 +1,7 @@
 """Projects, repositories, refs and pushes."""
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from emulators.azure_devops import objects
 from emulators.azure_devops.answers import Answer, Json, bad_argument, json_answer, list_answer
@@ -52,7 +52,7 @@ def get_refs(organisation: "Organisation", request: Request) -> Answer:
     wanted = [name for name in now if name.startswith(f"refs/{prefix}") and request.text("filterContains") in name]
     token, top = request.query.get("continuationtoken"), request.number("$top")
     if token is not None:
-        wanted = [name for name in wanted if name >= token]
+        wanted = [name for name in wanted if name >= unquote(token)]
         top = top or _REFS_AFTER_A_TOKEN
     more: dict[str, str] = {}
     if top is not None and top > 0 and len(wanted) > min(top, _MOST_REFS):
