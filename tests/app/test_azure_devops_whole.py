@@ -1,5 +1,6 @@
 """The whole app with an organisation of Azure DevOps: pushes, hooks, reads and statuses over HTTP, and its troubles."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -112,6 +113,27 @@ def test_a_push_is_served_and_its_commit_is_told(contoso: Contoso) -> None:
     (told,) = hosted.statuses[broken]
     assert (told["state"], told["context"]) == ("failed", {"genre": "runtime-store", "name": "prod"})
     assert told["description"].startswith(f"{B}:1:")
+
+
+@pytest.mark.parametrize(
+    ("changed", "calls"),
+    [
+        ({A: workflow(2), B: workflow(3)}, {"refs": 1, "commit": 1, "tree": 1, "blobs": 1, "statuses": 1}),
+        ({"README.md": b"# Other words\n"}, {"refs": 1, "commit": 1, "tree": 1, "statuses": 1}),
+    ],
+)
+def test_a_push_costs_a_handful_of_calls(contoso: Contoso, changed: dict[str, bytes], calls: dict[str, int]) -> None:
+    hosted = contoso.repository()
+    contoso.sweep()
+    subscribe(contoso)
+    hosted.git.commit(changed)
+    contoso.emulator.forget_calls()
+    contoso.emulator.pushed(hosted)
+    contoso.emulator.delivered()
+    assert Counter(call.route for call in contoso.emulator.calls) == calls
+    contoso.emulator.forget_calls()
+    assert contoso.api.post("/repositories/orders/sync").status_code == 200
+    assert [call.route for call in contoso.emulator.calls] == ["refs"]
 
 
 @pytest.mark.parametrize("details", ["minimal", "none"])
