@@ -7,7 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
 
 from examples import embedded_postgres, sample_repository
 
@@ -18,11 +21,23 @@ class DemoProblem(Exception):
     """Something that only the person at the keyboard can put right; the message says how."""
 
 
+class Source(StrEnum):
+    """What the demo reads its sample repository through. Each has a demo of its own; both can run at a time."""
+
+    LOCAL_GIT = "local-git"
+    AZURE_DEVOPS = "azure-devops"
+
+
 @dataclass(frozen=True, slots=True)
 class DemoFolder:
-    """Everything of the demo is in one folder, by default `.local` in the project."""
+    """Everything of a demo is in one folder: `given`, by default `.local` in the project, or `azure-devops` in it."""
 
-    folder: Path
+    given: Path
+    source: Source = Source.LOCAL_GIT
+
+    @property
+    def folder(self) -> Path:
+        return self.given if self.source is Source.LOCAL_GIT else self.given / self.source
 
     @property
     def postgres(self) -> Path:
@@ -31,6 +46,11 @@ class DemoFolder:
     @property
     def repository(self) -> Path:
         return self.folder / "repositories" / "sample"
+
+    @property
+    def organisation(self) -> Path:
+        """What the organisation of Azure DevOps holds, where there is one."""
+        return self.folder / "organization"
 
     @property
     def running(self) -> Path:
@@ -70,10 +90,16 @@ class DemoFolder:
             return None
         return told
 
+    @property
+    def is_running(self) -> bool:
+        """Whether what is told is true: a demo that was killed takes nothing back."""
+        told = self.told()
+        return told is not None and psutil.pid_exists(told["pid"])
+
     @contextmanager
     def telling(self, url: str, settings: Mapping[str, str]) -> Iterator[None]:
         """Inside, other processes find the server."""
-        _write_private(self.running, {"pid": os.getpid(), "url": url, "settings": dict(settings)})
+        write_private(self.running, {"pid": os.getpid(), "url": url, "settings": dict(settings)})
         try:
             yield
         finally:
@@ -88,19 +114,20 @@ class DemoFolder:
         # Nobody can open a database whose password is lost.
         embedded_postgres.remove(self.postgres)
         made = {name: secrets.token_urlsafe(32) for name in ("database", "webhook", "admin")}
-        _write_private(self._keys, made)
+        write_private(self._keys, made)
         return made
 
     def clear(self) -> None:
         """Forget everything, but nothing that others keep in this folder."""
         embedded_postgres.remove(self.postgres)
         sample_repository.remove(self.repository.parent)
+        sample_repository.remove(self.organisation)
         for path in (self.running, self._keys):
             with suppress(FileNotFoundError):
                 path.unlink()
 
 
-def _write_private(path: Path, value: object) -> None:
+def write_private(path: Path, value: object) -> None:
     """Appears whole or not at all, and only its owner can read it."""
     half = path.with_suffix(".new")
     with suppress(FileNotFoundError):

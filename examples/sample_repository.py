@@ -24,6 +24,15 @@ _SETTINGS = {
 }
 
 
+# Whatever somebody's own configuration says, `git push` in the clone pushes the branch that is checked out, to its host.
+_CLONE_SETTINGS = {
+    **_SETTINGS,
+    "push.default": "current",
+    "push.gpgSign": "false",
+    "remote.pushDefault": "origin",
+}
+
+
 class GitProblem(Exception):
     """Git is missing, too old, or refuses; the message says what to do."""
 
@@ -56,6 +65,43 @@ def prepare(folder: Path, running: Path) -> bool:
     return is_new
 
 
+def prepare_hosted(folder: Path) -> bool:
+    """Make the bare repository that is pushed to, unless it is there; tells whether it was made."""
+    if folder.exists():
+        return False
+    half, work = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.work")
+    remove(half)
+    remove(work)
+    _make(work)
+    _git([], "clone", "--quiet", "--bare", "--template=", "--origin=origin", str(work), str(half))
+    _git(["-C", str(half)], "remote", "remove", "origin")
+    # Git would do it in the background, after a push, and perhaps after the demo.
+    _git(["-C", str(half)], "config", "receive.autogc", "false")
+    remove(work)
+    half.rename(folder)
+    return True
+
+
+def prepare_clone(folder: Path, url: str, authorization: str) -> bool:
+    """Clone the repository at `url` unless that was done, and let the clone know where it is now; tells whether it was
+    cloned. Git signs in with the header `authorization` there, and nobody is asked for a password."""
+    scheme, _, rest = url.partition("://")
+    here = f"http.{scheme}://{rest.partition('/')[0]}/"
+    place = {f"{here}.extraHeader": f"Authorization: {authorization}", f"{here}.proxy": ""}
+    is_new = not (folder / ".git").exists()
+    if is_new:
+        half = folder.with_name(f"{folder.name}.new")
+        remove(half)
+        settings = {**_CLONE_SETTINGS, **place, "core.hooksPath": str(folder / ".git" / "hooks")}
+        words = [f"--config={name}={value}" for name, value in settings.items()]
+        _git([], "clone", "--quiet", "--template=", "--origin=origin", *words, url, str(half))
+        _exclude_leftovers(half)
+        half.rename(folder)
+    for name, value in {**place, "remote.origin.url": url}.items():
+        _git(["-C", str(folder)], "config", name, value)
+    return is_new
+
+
 def _make(folder: Path) -> None:
     """`main` has every file; `release/1.0` is older, and lacks the newest workflow."""
     folder.mkdir(parents=True)
@@ -65,15 +111,19 @@ def _make(folder: Path) -> None:
     for name, value in _SETTINGS.items():
         _git(here, "config", name, value)
     (folder / ".git" / "hooks").mkdir()
-    (folder / ".git" / "info").mkdir(exist_ok=True)
-    # What the commands that the demo prints leave behind.
-    (folder / ".git" / "info" / "exclude").write_text("*.bak\n", encoding="utf-8")
+    _exclude_leftovers(folder)
     newest = max(path.relative_to(folder).as_posix() for path in folder.rglob("*runtime*.yaml"))
     _git(here, "add", ".", f":!{newest}")
     _git(here, "commit", "--quiet", "--message=The workflows of release 1.0")
     _git(here, "branch", "release/1.0")
     _git(here, "add", newest)
     _git(here, "commit", "--quiet", f"--message=Add {newest}")
+
+
+def _exclude_leftovers(folder: Path) -> None:
+    """Those of the commands that the demo prints."""
+    (folder / ".git" / "info").mkdir(exist_ok=True)
+    (folder / ".git" / "info" / "exclude").write_text("*.bak\n", encoding="utf-8")
 
 
 def _write_hook(path: Path, running: Path) -> None:

@@ -203,7 +203,7 @@ def check(projects: tuple[str, ...], url: str | None, as_json: bool) -> int:
         note(f"Put it right with: {' '.join(('runtime-store hooks ensure', *projects))}")
         note(f"Pushes that were not announced are not lost: the timer compares heads every {site.head_checks}.")
     elif steps:
-        say(f"{counted(len(steps), 'subscription')}, as they must be.")
+        say(f"{counted(len(steps), 'subscription')}, nothing to put right.")
     else:
         note(_NOTHING)
     return exit_codes.FINDINGS.code if problems else exit_codes.DONE.code
@@ -319,6 +319,7 @@ def _note_rest(site: _Site, steps: Sequence["Step"], *, covering: str | None) ->
     for name in site.not_shown:
         note(_not_shown(name)["message"])
     if kept := sum(step.act == "keep" for step in steps):
-        note(f"The passwords of {kept} cannot be read back: after a rotation of WEBHOOK_SECRET, say --renew-secret.")
+        left = counted(kept, "password")
+        note(f"{left} cannot be read back, and stayed: after a rotation of WEBHOOK_SECRET, say --renew-secret.")
     if any(step.act == "enable" for step in steps):
         note(f"Pushes that were not announced meanwhile are found by the timer, within {site.head_checks}.")

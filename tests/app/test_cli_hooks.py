@@ -145,7 +145,7 @@ def test_a_project_needs_no_registered_repository(
     assert "Name a PROJECT" in ended.stderr
     assert cli("hooks", "ensure", "ETL", "--json").value["subscriptions"][0]["done"] == "create"
     assert cli("hooks", "check").code == 0
-    assert cli("hooks", "check", orders.project_id).stdout == "1 subscription, as they must be.\n"
+    assert cli("hooks", "check", orders.project_id).stdout == "1 subscription, nothing to put right.\n"
 
 
 def test_a_single_repository_can_be_heard_of(

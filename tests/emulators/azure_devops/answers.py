@@ -13,6 +13,7 @@ JSON = "application/json; charset=utf-8; api-version=7.1"
 ZIP = "application/zip"
 OCTETS = "application/octet-stream"
 HTML = "text/html; charset=utf-8"
+TEXT = "text/plain; charset=utf-8"
 _WORTH_GZIP = 1024
 _NONE: Mapping[str, str] = {}
 

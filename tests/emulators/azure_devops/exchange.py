@@ -12,6 +12,7 @@ from emulators.azure_devops import smart_http
 from emulators.azure_devops.answers import (
     HTML,
     SIGN_IN_PAGE,
+    TEXT,
     Answer,
     Refusal,
     json_answer,
@@ -30,6 +31,8 @@ EMULATOR_AUTHORIZATION = "Basic " + base64.b64encode(b":emulator-personal-access
 """What a client with an organisation-scoped personal access token sends."""
 
 _SIGN_IN = "/_signin"
+_MISBEHAVE = "/_misbehave/"
+_BEHAVE = "/_behave"
 _NO_ORGANISATION_PAGE = b"<!DOCTYPE html><html><head><title>Azure DevOps Services | 404 Not Found</title></head></html>"
 
 
@@ -97,6 +100,8 @@ class Exchange:
         fault = self.fault
         if self.request.path == _SIGN_IN:
             return Answer(200, SIGN_IN_PAGE, HTML)
+        if self.request.path.startswith((_MISBEHAVE, _BEHAVE)):
+            return self._commanded()
         instead = None if fault is None else fault.instead(self.repository)
         if instead is not None:
             return instead
@@ -114,6 +119,21 @@ class Exchange:
         if fault is not None and fault.fault is Fault.SLOW_DOWN:
             return replace(answer, headers={**answer.headers, **fault.rate_headers()})
         return answer
+
+    def _commanded(self) -> Answer:
+        """For whoever has only HTTP: `POST /_misbehave/FAULT?DETAIL=NUMBER`, until `POST /_behave`. It is about the API;
+        people go on to clone and push."""
+        path, emulator = self.request.path, self._emulator
+        name = path.removeprefix(_MISBEHAVE).upper()
+        if self.request.method != "POST" or (path != _BEHAVE and name not in Fault.__members__):
+            names = " ".join(Fault.__members__).lower()
+            return Answer(404, f"POST {_BEHAVE}, or {_MISBEHAVE} and one of: {names}".encode(), TEXT)
+        emulator.behave()
+        if path == _BEHAVE:
+            return Answer(200, b"The organization behaves.", TEXT)
+        details = {detail: self.request.number(detail) for detail in self.request.query}
+        emulator.misbehave(Fault[name], route={endpoint.name for endpoint in ENDPOINTS}, **details)
+        return Answer(200, f"From now on: {name.lower()}.".encode(), TEXT)
 
     def _refused(self) -> Answer | None:
         """Whoever is not known is shown where to sign in, unless the request says that nobody could read that."""
