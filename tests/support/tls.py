@@ -150,6 +150,20 @@ def _signed(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )
+    if is_authority:
+        # Python 3.13 verifies as strictly as the standard has it.
+        usage = x509.KeyUsage(
+            digital_signature=False,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=True,
+            crl_sign=True,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        builder = builder.add_extension(usage, critical=True)
     if host is not None:
         builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host)]), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
