@@ -33,7 +33,7 @@ VERSIONS = ((3, 11), (3, 12), (3, 13))
 
 HELP = """usage: python3 dev.py COMMAND [arguments]
 
-  demo    the whole service on this machine, filled from a sample repository (--fresh, --port)
+  demo    the whole service on this machine, filled from a sample repository (--source azure-devops, --fresh, --port)
   test    format, lint, types, import contract and all tests; with arguments: pytest with these, and nothing else
   fmt     puts right what format and lint can put right
   bench   measures what the README claims

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from examples import embedded_postgres, sample_repository, service_hook
-from examples.demo_state import ROOT, DemoFolder, DemoProblem
-from examples.demo_words import shown, what_to_try
+from examples import embedded_postgres, sample_repository
+from examples.demo_local_git import LocalGit
+from examples.demo_state import ROOT, DemoFolder, DemoProblem, Source
+from examples.demo_words import shown
 from shared.cli import logs
 from shared.cli.output import printable, progress
 from shared.cli.serve import PORT, address, ending_on_signals, listen, run
@@ -27,30 +28,48 @@ from shared.model import (
     BranchName,
     Budget,
     Deadline,
+    Deferred,
     Failed,
     Outcome,
-    Registration,
     Rejected,
-    RepoId,
-    SourceName,
+    Repository,
     Trigger,
 )
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
 
-REPO_ID = RepoId(service_hook.REPO_ID)
 FIRST_SYNC = timedelta(seconds=60)
+ORGANIZATION_PORT = 7072
+
+
+class Host(Protocol):
+    """Where the sample repository is. What is yielded is told to the person, line by line."""
+
+    def settings(self, url: str) -> Mapping[str, str]:
+        """Those of the app at `url` that only this host needs."""
+        ...
+
+    def prepare(self) -> Iterator[str]:
+        """Afterwards the repository is there, and a work tree of it for the person."""
+        ...
+
+    def register(self, app: "App") -> Repository: ...
+
+    def subscribe(self, app: "App") -> Iterator[str]:
+        """Afterwards the app is told of pushes."""
+        ...
+
+    def what_to_try(self, url: str) -> str: ...
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
-    demo = DemoFolder(options.folder.resolve())
     try:
         if options.command:
-            return _run_command(demo, options.command)
+            return _run_command(_meant(options), options.command)
         with ending_on_signals():
-            _show(demo, options.port, fresh=options.fresh)
+            _show(_folder(options, options.source or Source.LOCAL_GIT), options)
         print("Stopped. The data is kept: the same command goes on with it, with --fresh it begins anew.")
     except (DemoProblem, sample_repository.GitProblem, embedded_postgres.CannotRun) as problem:
         print(problem, file=sys.stderr)
@@ -70,9 +89,22 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         description="Runs the whole service on this machine, filled from a sample repository. Ctrl-C stops it.",
         epilog="With a COMMAND of runtime-store, such as `status`: runs that against the demo that is running.",
     )
+    parser.add_argument(
+        "--source",
+        type=Source,
+        choices=list(Source),
+        help="what it reads through: Git, or the API of an organization of Azure DevOps that it brings along "
+        "(default: local-git; for a COMMAND the one that is running)",
+    )
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier demo kept")
     parser.add_argument(
         "--port", type=_port, default=PORT, help="of 127.0.0.1 (default: %(default)s; 0 takes a free one)"
+    )
+    parser.add_argument(
+        "--organization-port",
+        type=_port,
+        default=ORGANIZATION_PORT,
+        help="where the organization is, with --source azure-devops (default: %(default)s)",
     )
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".local", help="where it keeps its data (default: .local)"
@@ -87,6 +119,16 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _folder(options: argparse.Namespace, source: Source) -> DemoFolder:
+    return DemoFolder(options.folder.resolve(), source)
+
+
+def _meant(options: argparse.Namespace) -> DemoFolder:
+    """The demo that a command is for: of those that run, if it was not said."""
+    demos = [_folder(options, source) for source in ([options.source] if options.source else Source)]
+    return next((demo for demo in demos if demo.is_running), demos[0])
+
+
 def _run_command(demo: DemoFolder, words: Sequence[str]) -> int:
     """A command of `runtime-store`, with the settings of the demo."""
     told = demo.told()
@@ -97,32 +139,35 @@ def _run_command(demo: DemoFolder, words: Sequence[str]) -> int:
     return subprocess.run([sys.executable, "-m", "shared", *words], cwd=ROOT, env=settings_on_top(settings)).returncode
 
 
-def _show(demo: DemoFolder, port: int, *, fresh: bool) -> None:
+def _show(demo: DemoFolder, options: argparse.Namespace) -> None:
     started = time.monotonic()
     sample_repository.require_git()
-    with demo.alone(), listen("127.0.0.1", port) as listener, ExitStack() as until_end:
+    with demo.alone(), listen("127.0.0.1", options.port) as listener, ExitStack() as until_end:
+        url = address(listener)
         print("Runtime Store, the demo\n")
-        if fresh:
+        if options.fresh:
             with _step("Earlier data") as told:
                 demo.clear()
                 told.append("removed")
         keys = demo.keys()
+        host = _host(demo, options, until_end)
         with _step("PostgreSQL, embedded") as told:
             database = until_end.enter_context(embedded_postgres.running(demo.postgres, keys["database"]))
             told.append(shown(embedded_postgres.location(demo.postgres)))
-        app = _app(settings_on_top(settings := _settings(database, keys)), database)
+        settings = {**_settings(database, keys), **host.settings(url)}
+        app = _app(settings_on_top(settings), database)
         until_end.callback(app.close)
         with _step("Sample repository") as told:
-            is_new = sample_repository.prepare(demo.repository, demo.running)
-            told.append(f"{shown(demo.repository)} ({'made from examples/team' if is_new else 'as it was'})")
+            told.extend(host.prepare())
         with _step("Register and sync") as told:
-            told.extend(_synced(app, _register(app, demo.repository)))
+            told.extend(_synced(app, host.register(app)))
+            told.extend(host.subscribe(app))
         logs.show(logging.INFO)
         # What comes of a push is told here too; the rest only when something is wrong.
         logging.getLogger("shared.sync").setLevel(logging.INFO)
-        with demo.telling(address(listener), settings):
-            print(f"\nServing at {address(listener)} after {time.monotonic() - started:.1f} s.\n")
-            print(what_to_try(demo, address(listener)), flush=True)
+        with demo.telling(url, settings):
+            print(f"\nServing at {url} after {time.monotonic() - started:.1f} s.\n")
+            print(host.what_to_try(url), flush=True)
             run(app, listener)
             print("\nStopping ...", flush=True)
 
@@ -144,6 +189,15 @@ def _step(title: str) -> Iterator[list[str]]:
 # -- What is done ----------------------------------------------------------------------------------------------------
 
 
+def _host(demo: DemoFolder, options: argparse.Namespace, until_end: ExitStack) -> Host:
+    if demo.source is Source.LOCAL_GIT:
+        return LocalGit(demo)
+    sys.path.append(str(ROOT / "tests"))  # where the organisation is
+    from examples.demo_azure_devops import hosted
+
+    return until_end.enter_context(hosted(demo, options.organization_port))
+
+
 def _settings(database: str, keys: Mapping[str, str]) -> dict[str, str]:
     """Everybody on this machine may read; that is all right for a sample on the loopback interface."""
     return {
@@ -153,7 +207,6 @@ def _settings(database: str, keys: Mapping[str, str]) -> dict[str, str]:
         "WEBHOOK_SECRET": keys["webhook"],
         "ADMIN_KEY": keys["admin"],
         "READ_ACCESS": "anonymous",
-        "AUTO_REGISTER": "false",
         "LOG_LEVEL": "WARNING",
     }
 
@@ -176,21 +229,14 @@ def _app(environment: Mapping[str, str], database: str) -> "App":
         return bootstrap.build(environment)
 
 
-def _register(app: "App", repository: Path) -> Registration:
-    branches = tuple(map(BranchName, sample_repository.BRANCHES))
-    wanted = Registration(service_hook.NAME, SourceName(str(repository)), branches, project="demo")
-    known = app.registry.find(REPO_ID)
-    return app.registrar.put(REPO_ID, wanted, expected=known.revision if known else None).registration
-
-
-def _synced(app: "App", registration: Registration) -> Iterator[str]:
+def _synced(app: "App", repository: Repository) -> Iterator[str]:
     """Commits may have been made while nobody listened."""
     budget = Budget(Deadline.after(FIRST_SYNC))
     outcomes: dict[BranchName, Outcome] = {}
-    for branch in registration.branches:
-        app.queue.ask(REPO_ID, [branch])
-        outcomes[branch] = app.sync.run(REPO_ID, branch, budget, Trigger.MANUAL, probe=True)
-    status = {one.branch: one for one in app.queue.status(REPO_ID)}
+    for branch in repository.registration.branches:
+        app.queue.ask(repository.repo_id, [branch])
+        outcomes[branch] = app.sync.run(repository.repo_id, branch, budget, Trigger.MANUAL, probe=True)
+    status = {one.branch: one for one in app.queue.status(repository.repo_id)}
     for branch, outcome in outcomes.items():
         commit, configs = status[branch].commit_id, status[branch].configs
         served = f"{branch}@{commit[:8]}: {configs} configs" if commit else f"{branch}: nothing is served"
@@ -199,6 +245,8 @@ def _synced(app: "App", registration: Registration) -> Iterator[str]:
                 yield f"{served}; {head[:8]} is rejected, findings: {len(report.findings)}"
             case Failed(error):
                 yield f"{served}; {error.message}"
+            case Deferred(message=message):
+                yield f"{served}; {message}"
             case _:
                 yield served
 

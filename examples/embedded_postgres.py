@@ -110,7 +110,10 @@ def _place_for_root(folder: Path, package: Path) -> _Place:
     home, installation = location(folder), package / INSTALLATION
     if not home.exists() or not _is_open_to_all(home):
         home = Path(tempfile.mkdtemp(prefix="runtime-store-postgres-", dir="/var/tmp"))
-        (folder / "elsewhere").write_text(str(home), encoding="utf-8")
+        # Whole or not at all: an empty one would name the current folder, and that is what `remove` would remove.
+        half = folder / "elsewhere.new"
+        half.write_text(str(home), encoding="utf-8")
+        half.replace(folder / "elsewhere")
     if not _is_open_to_all(installation / "bin" / "postgres"):
         installation = _copied(package, home / f"server-{version(PACKAGE)}") / INSTALLATION
     home.chmod(0o711)

@@ -24,7 +24,7 @@ _SETTINGS = {
 }
 
 
-# Whatever somebody's own configuration says, `git push` in the clone pushes the branch that is checked out, to its host.
+# Whatever somebody's own configuration says, `git push` pushes the branch that is checked out, to where it is from.
 _CLONE_SETTINGS = {
     **_SETTINGS,
     "push.default": "current",

@@ -4,59 +4,25 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.request import urlopen
 
-import psutil  # type: ignore[import-untyped]
 import pytest
-from support.git import environment
-from support.processes import ROOT, Program, eventually, started
+from support import demos
+from support.demos import ITEM, run, servers, typed
+from support.processes import eventually, started
 
 from examples import embedded_postgres
 from examples.service_hook import push_event
 from shared.azure_devops.events import decode
 from shared.model import ABSENT, BranchName, CommitId, Event, RefUpdate
 
-ITEM = "sales/customers/customers_runtime.yaml"
-SERVING = r"Serving at (http://\S+) after"
 
-
-class Demo:
-    """A running demo, and the person in front of it."""
-
-    def __init__(self, folder: Path, program: Program) -> None:
-        self.program = program
-        self.url = program.says(SERVING)
-        self.repository = folder / "repositories" / "sample"
-
-    def git(self, *words: str, cwd: Path | None = None) -> str:
-        """Run git in the sample repository; returns what it and its hook said."""
-        command = ["git", "-C", str(cwd or self.repository), *words]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
-
-    def write(self, old: str, new: str) -> None:
-        file = self.repository / ITEM
-        text = file.read_text(encoding="utf-8")
-        assert old in text
-        file.write_text(text.replace(old, new), encoding="utf-8")
-
+class Demo(demos.Demo):
     def commit(self, *words: str) -> tuple[str, str]:
         """The commit's short id, and what the hook said."""
         said = self.git("commit", "--quiet", "--all", "--message=Change", *words)
-        return self.git("rev-parse", "HEAD")[:8], said
-
-    def read(self, path: str) -> Any:
-        with urlopen(f"{self.url}{path}", timeout=30) as response:  # noqa: S310
-            return json.load(response)
-
-    def described(self) -> str:
-        return str(self.read(f"/runtimes/sample/main/{ITEM}")["workflow"]["description"])
+        return self.head()[:8], said
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +48,6 @@ def demo(folder: Path) -> Iterator[Demo]:
     assert servers(folder) == []
 
 
-def servers(folder: Path) -> list[int]:
-    """The processes of PostgreSQL that run on the demo's data."""
-    data = str(embedded_postgres.location(folder / "postgres") / "data")
-    processes = psutil.process_iter(["pid", "cmdline"])
-    return [process.info["pid"] for process in processes if data in (process.info["cmdline"] or ())]
-
-
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "examples.demo", "--folder", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_it_says_what_it_did_and_what_to_try(demo: Demo) -> None:
     demo.program.says(r"Ctrl-C stops everything")
     output = demo.program.output
@@ -104,14 +58,9 @@ def test_it_says_what_it_did_and_what_to_try(demo: Demo) -> None:
 
 
 def test_the_five_commands_do_what_is_said_as_they_are_printed(demo: Demo) -> None:
-    demo.program.says(r"Ctrl-C stops everything")
-    commands = re.findall(r"^  \d\. .+\n     (.+)$", demo.program.output, re.MULTILINE)
+    commands = demo.commands()
     (undo,) = re.findall(r"with `(.+)`\. Ctrl-C", demo.program.output)
-    said = []
-    for command in (*commands, undo):
-        done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S602
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout + done.stderr)
+    said = [typed(command) for command in (*commands, undo)]
     listed, item, changed, mistaken, status, undone = said
     assert [len(json.loads(listed)), json.loads(item)["workflow"]["id"]] == [7, "sales_customers"]
     assert re.search(r"main@[0-9a-f]{8} is served: 7 configs \(1 written", changed)

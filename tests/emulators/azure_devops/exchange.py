@@ -5,7 +5,7 @@ import binascii
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from emulators.azure_devops import smart_http
@@ -121,7 +121,7 @@ class Exchange:
         return answer
 
     def _commanded(self) -> Answer:
-        """For whoever has only HTTP: `POST /_misbehave/FAULT?DETAIL=NUMBER`, until `POST /_behave`. It is about the API;
+        """For whoever has only HTTP: `POST /_misbehave/FAULT?DETAIL=NUMBER`, until `POST /_behave`. Only the API does;
         people go on to clone and push."""
         path, emulator = self.request.path, self._emulator
         name = path.removeprefix(_MISBEHAVE).upper()
@@ -131,7 +131,7 @@ class Exchange:
         emulator.behave()
         if path == _BEHAVE:
             return Answer(200, b"The organization behaves.", TEXT)
-        details = {detail: self.request.number(detail) for detail in self.request.query}
+        details: dict[str, Any] = {detail: self.request.number(detail) for detail in self.request.query}
         emulator.misbehave(Fault[name], route={endpoint.name for endpoint in ENDPOINTS}, **details)
         return Answer(200, f"From now on: {name.lower()}.".encode(), TEXT)
 
