@@ -230,6 +230,8 @@ def make_venv() -> None:
             f"This Python ({sys.executable}) cannot make virtual environments: its venv or ensurepip is missing.\n"
             f"On Debian and Ubuntu, as root: apt install {package}\nElsewhere: install a complete Python 3.11 to 3.13."
         )
+    if VENV.is_symlink():
+        raise Stop(f"{VENV} is a link, and what it leads to would be made anew: remove the link.")
     if os.name == "nt" and Path(sys.prefix) == VENV:
         raise Stop("This Python is the one in .venv, which has to be made again. Run `deactivate`, and this again.")
     # The Python below, should this one be in `.venv` itself.

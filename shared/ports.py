@@ -5,7 +5,7 @@ of `model`; no rows, no HTTP, no driver handles. Any method that reaches a datab
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -182,9 +182,9 @@ class Queue(Protocol):
         """Leave the source alone as a whole: for `pause`, or for a time that doubles with each failure."""
         ...
 
-    def resume_source(self, source: SourceName, *, even_now: bool = True) -> None:
-        """The source answered: forget its failures and make its waiting branches due. Without `even_now` only if its
-        pause has ended: an answer may have come with the wish for one."""
+    def resume_source(self, source: SourceName, until: datetime | None = None) -> None:
+        """The source answered: forget its failures and make its waiting branches due, unless somebody asked for a pause
+        that ends after `until` (without it: after now)."""
         ...
 
     def status(self, repo_id: RepoId | None = None) -> Sequence[BranchStatus]:

@@ -119,7 +119,7 @@ class Reconcile:
                 counts["failed"] += 1
                 _log.exception("A head check broke", extra={"repo_id": repositories[0].repo_id})
         for source in answered:
-            self._queue.resume_source(source, even_now=False)
+            self._queue.resume_source(source)
         return counts
 
     def _check(self, repository: Repository, deadline: Deadline) -> int:

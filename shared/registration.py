@@ -71,10 +71,13 @@ class Registrar:
         Without `repo_id` it is the id that the host of the source gives, else the name. Raises `InvalidRequest` naming
         the field, what `Registry.put` raises, and `SourceError` when an address cannot be looked up.
         """
-        located = self.locate(registration.source.strip())
+        source = registration.source.strip()
+        # Of a change the source is looked at only if that is what changes: it may be the address of a Git URL of old.
+        is_kept = expected is not None and repo_id is not None and self._registry.get(repo_id).source == source
+        located = None if is_kept else self.locate(source)
         if located:
-            if repo_id not in (None, registration.name, located.repo_id):
-                hint = "Use that one, or the name."
+            if repo_id not in (None, located.repo_id, registration.name if expected is None else None):
+                hint = "Use that one, or register it anew with its name as the id."
                 raise InvalidRequest(f"The repository there has the id {located.repo_id}.", field="repo_id", hint=hint)
             repo_id = located.repo_id
             project = registration.project or located.project

@@ -13,7 +13,17 @@ from threading import Event, Semaphore
 from urllib.parse import quote
 
 from shared.errors import CommitMissing, SourceError, SourceThrottled
-from shared.model import CommitId, CommitState, CommitStatus, Deadline, Finding, Report, Severity, SourceName, Unposted
+from shared.model import (
+    ABSENT,
+    CommitState,
+    CommitStatus,
+    Deadline,
+    Finding,
+    Report,
+    Severity,
+    SourceName,
+    Unposted,
+)
 from shared.ports import Outbox, Queue, StatusBoard
 
 _log = logging.getLogger(__name__)
@@ -90,6 +100,9 @@ class Statuses:
     def _status(self, unposted: Unposted) -> CommitStatus | None:
         """What to tell the commit; None when that is nothing new."""
         sync = unposted.sync
+        if sync.commit_id is None or sync.commit_id == ABSENT:
+            # The branch is gone: nobody to be told, but for those that were told to wait.
+            return None
         match sync.outcome:
             case "replaced" | "unchanged":
                 if unposted.configs is None and (unposted.told or "").startswith(CommitState.SUCCEEDED):
@@ -107,9 +120,7 @@ class Statuses:
             case _:
                 return None
         state, description = told
-        return CommitStatus(
-            sync.commit_id or CommitId(""), state, _cut(_line(description), _LENGTH), self._link(unposted)
-        )
+        return CommitStatus(sync.commit_id, state, _cut(_line(description), _LENGTH), self._link(unposted))
 
     def _link(self, unposted: Unposted) -> str | None:
         if self._public_url is None:

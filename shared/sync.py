@@ -18,6 +18,7 @@ from shared.errors import (
     DatabaseUnavailable,
     DocumentRefused,
     RepositoryNotFound,
+    RepositoryRefused,
     RuntimeStoreError,
     SourceError,
     SourceThrottled,
@@ -59,10 +60,6 @@ _NOT_NOW = timedelta(minutes=15)
 """When to look again at a branch that may not be synced at all."""
 _CATCHING_UP = timedelta(seconds=1)
 """How long a source that lags behind is left alone."""
-_LAGGING = Deferred(
-    DeferReason.LAGGING,
-    "The source still answers the head from before the push that was announced; it is asked again in a moment.",
-)
 _OUT_OF_TIME = Deferred(DeferReason.BUDGET, "The time for this attempt is over; the timer goes on with it.")
 
 
@@ -117,7 +114,7 @@ class Sync:
             if isinstance(claim, Deferred):
                 return claim
             outcome, settled = self._pass(claim, budget)
-            if outcome is _LAGGING:
+            if isinstance(outcome, Deferred) and outcome.reason is DeferReason.LAGGING:
                 if not passes_left or budget.deadline.remaining <= _CATCHING_UP.total_seconds():
                     break
                 time.sleep(_CATCHING_UP.total_seconds())
@@ -162,13 +159,15 @@ class Sync:
         except _Stop as stop:
             settled = self._settle(attempt, stop.outcome, stop.pause)
             return stop.outcome, settled if stop.outcome.reason is DeferReason.PUSH_FIRST else None
-        if attempt.claim.source_paused:
-            self._resume(repository)
+        self._resume(attempt.claim, repository)
         return outcome, settled
 
-    def _resume(self, repository: Repository) -> None:
+    def _resume(self, claim: Claim, repository: Repository) -> None:
+        """The source answered; if this was the probe, its pause is over."""
+        if claim.paused_until is None:
+            return
         try:
-            self._queue.resume_source(repository.source)
+            self._queue.resume_source(repository.source, claim.paused_until)
         except DatabaseUnavailable as error:
             # The sync has ended well; the next one of this source is its probe again.
             _log.warning("A source stays paused", extra={"source": repository.source, "error": error.message})
@@ -206,7 +205,10 @@ class Sync:
         checkpoint()
         head = attempt.head = self._git.head(repository, claim.branch, budget.deadline)
         if head in claim.left_behind:
-            raise _Stop(_LAGGING, _CATCHING_UP)
+            message = (
+                f"The source still answers {head[:8]}, the head from before the push of {(claim.announced or '')[:8]}."
+            )
+            raise _Stop(Deferred(DeferReason.LAGGING, message), _CATCHING_UP)
         if head == claim.judged_commit and self._verdict_stands(claim, ruleset):
             return self._stand(claim, head, claim.judged_tree)
         if head != ABSENT and claim.judged_ruleset == ruleset and claim.judged_tree is not None:
@@ -303,6 +305,9 @@ class Sync:
         pause = error.retry_after if isinstance(error, SourceThrottled) else None
         if error.concerns_source:
             self._queue.pause_source(repository.source, error, pause)
+        elif isinstance(error, RepositoryRefused | CommitMissing):
+            # Whoever tells that knows who we are: the probe of the source has succeeded, if not that of this branch.
+            self._resume(attempt.claim, repository)
         self._settle(attempt, Failed(error), pause)
         _log.warning("A sync failed", extra={**_about(attempt.claim), "error": error.message})
         return Failed(error)

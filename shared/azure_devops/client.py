@@ -32,7 +32,7 @@ class Organisation:
     """One organisation, over one pool of kept-alive connections. May be shared between threads.
 
     `authorization` gives the value of the Authorization header, and is asked for every request; `renewed` is asked for
-    a newer one after a refusal, and the request is sent once more when it differs. `timeout` bounds each call.
+    a newer one after a refusal, and the request is sent once more when it differs. `timeout` bounds each `with` block.
     `slow_down` is told how long the organisation wants to be left alone although it answered; until then calls fail.
     """
 
@@ -63,13 +63,13 @@ class Organisation:
         """The SDK's Git client, for one thread: its methods return parsed JSON, its downloads a file. `continuation` is
         what to ask the next page with."""
         with self._speaking():
-            yield self._client("git", git_class).until(deadline)
+            yield self._client("git", git_class).until(deadline.within(self._timeout))
 
     @contextmanager
     def hooks(self, deadline: Deadline) -> Iterator[Any]:
         """The SDK's service hooks client, for one thread."""
         with self._speaking():
-            yield self._client("hooks", hooks_class).until(deadline)
+            yield self._client("hooks", hooks_class).until(deadline.within(self._timeout))
 
     # -- What the SDK's clients need: `sdk.Sender` -------------------------------------------------------------------
 
@@ -77,11 +77,10 @@ class Organisation:
         """A good answer. Raises `SourceError`."""
         if not url.startswith(f"{self.url}/"):
             raise SourceFailed(f"{self._host} names another address for one of its resources: it is not asked")
-        limit = min(deadline, Deadline.after(self._timeout), key=lambda one: one.at)
-        self._keep_quiet(limit)
+        self._keep_quiet(deadline)
         authorization = self._authorization()
         try:
-            return self._send(method, url, {**headers, "Authorization": authorization}, body, limit)
+            return self._send(method, url, {**headers, "Authorization": authorization}, body, deadline)
         except RepositoryRefused:
             raise
         except SourceRefused:
@@ -89,7 +88,7 @@ class Organisation:
             if newer is None or newer == authorization:
                 raise
             _LOG.info("credentials were renewed after a refusal", extra={"source": self.url})
-            return self._send(method, url, {**headers, "Authorization": newer}, body, limit)
+            return self._send(method, url, {**headers, "Authorization": newer}, body, deadline)
 
     def location(self, location_id: str, deadline: Deadline) -> Location | None:
         """Where a resource is; None when the organisation does not have it. Asked once in a process."""

@@ -1,7 +1,7 @@
 """The `azure-devops` SDK, made to send through an `Organisation`.
 
 The SDK knows routes, versions and bodies. What is left out: its session (POST is never tried again, redirects are
-followed, a 429 sleeps without bound), its cache on disk, and for Git its models, which cost fifteen times what parsing
+followed, a 429 sleeps without bound), its cache on disk, and for Git its models, which cost some ten times what parsing
 the JSON does. Nothing of it is imported before it is needed: that takes 0.4 s.
 """
 
@@ -129,9 +129,12 @@ class _Raw(_Sending):
 
     @staticmethod
     def _unwrap_collection(answer: Answer) -> list[Any]:
-        value = answer.json()["value"]
+        told = answer.json()
+        value = told["value"]
         if not isinstance(value, list):
             raise TypeError("value is no list")  # A mapping without keys would pass for an empty one.
+        if told.get("count", len(value)) != len(value):
+            raise ValueError("not all that was counted is there")
         return value
 
 

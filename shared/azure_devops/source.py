@@ -1,7 +1,7 @@
 """`GitSource` over the REST API of Azure DevOps, by the repository's GUID: a rename changes nothing.
 
-Calls: one for heads or a head (and one more per thousand branches), one for a root tree, one for a tree whose root was
-asked for before, else two, one for every 200 blobs.
+Calls: one for heads or a head (and one more per thousand branches), three for a head that is not there; one for a root
+tree, one for a tree whose root was asked for before, else two; one for every 200 blobs.
 """
 
 import re
@@ -59,7 +59,20 @@ class AzureDevOpsSource:
         # The service looks for what begins so, and cannot be asked for everything that Python can write.
         beginning = branch if branch.isprintable() else ""
         with self._organisation.git(deadline) as git:
-            return next((head for name, head in _heads(git, repository, beginning) if name == branch), ABSENT)
+            head = dict(_heads(git, repository, beginning)).get(branch)
+            return head or self._absent(git, repository, branch)
+
+    def _absent(self, git: Any, repository: Repository, branch: BranchName) -> CommitId:
+        """Everything of a branch goes by its absence, and one answer that lacks it has no proof. So it is what the
+        repository says of itself, and all of its branches, that have to agree."""
+        told = git.get_repository(repository.repo_id)
+        if told.get("isDisabled") or told.get("isInMaintenance"):
+            raise SourceFailed("The repository is disabled or in maintenance: what it answers is no proof of anything")
+        head = dict(_heads(git, repository, "")).get(branch)
+        if head is None and told.get("defaultBranch") == f"{_HEADS}{branch}":
+            hint = "If it was deleted, choose another default branch in the settings of the repository"
+            raise SourceFailed(f"The listing of branches lacks the default branch, {branch!r}", hint=hint)
+        return head or ABSENT
 
     def tree_id(self, repository: Repository, commit: CommitId, deadline: Deadline) -> TreeId:
         with self._organisation.git(deadline) as git, _known(commit):

@@ -152,7 +152,12 @@ def wish(headers: Mapping[str, str]) -> timedelta | None:
     """How long to leave the organization alone although it answered."""
     if "Retry-After" in headers or headers.get("X-RateLimit-Remaining", "").strip() == "0":
         return pause(headers) or None
-    return None
+    try:
+        # It held this answer back for so long; the next one may be refused.
+        delayed = float(headers.get("X-RateLimit-Delay", "0"))
+    except ValueError:
+        return None
+    return timedelta(seconds=min(delayed, _LONGEST_PAUSE.total_seconds())) if delayed > 0 else None
 
 
 def _message(body: bytes) -> str | None:

@@ -71,10 +71,12 @@ class Claim:
     report: Report
     started_at: datetime
     """By the database's clock."""
-    source_paused: bool = False
-    """The source was in trouble: this sync is the probe."""
+    paused_until: datetime | None = None
+    """The source was in trouble: this sync is the probe, and that is the end of the pause that it knows of."""
     left_behind: tuple[CommitId, ...] = ()
     """Heads that announced pushes moved away from, a short while ago: a source that answers one lags behind."""
+    announced: CommitId | None = None
+    """Where the newest announced push led to."""
 
     @property
     def judged_and_accepted(self) -> bool:

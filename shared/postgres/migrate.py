@@ -6,6 +6,7 @@ at once wait for each other, and a failing one leaves no trace.
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString
@@ -21,6 +22,10 @@ from shared.postgres.connecting import secured
 FOLDER = Path(__file__).with_name("migrations")
 _FILE = re.compile(r"^(\d{4})_([a-z0-9]+(?:_[a-z0-9]+)*)\.sql$")
 _LOCK = 0x52_53_4D_49  # "RSMI": any number that nothing else in the database uses
+
+_LOCK_TIMEOUT: LiteralString = "SET LOCAL lock_timeout = '3s'"
+_REPEATS = 4
+"""The app goes on meanwhile: a table that it holds, or a deadlock with it, is tried again."""
 
 TIMEOUTS: dict[LiteralString, LiteralString] = {
     "statement_timeout": "60s",
@@ -79,21 +84,33 @@ def migrate(
     With `is_token_login` the password is a token. Raises `DatabaseUnavailable` when the server cannot be reached or
     refuses a migration, `InvalidRequest` when the app's role does not exist, `SettingsInvalid` as `connecting.secured`.
     """
-    secure = secured(conninfo, is_token_login=is_token_login)
+    secure = make_conninfo(secured(conninfo, is_token_login=is_token_login), password=password, connect_timeout=10)
+    files = read_migrations() if migrations is None else migrations
     try:
-        with psycopg.connect(make_conninfo(secure, password=password, connect_timeout=10)) as connection:
-            # Who waited for the lock has to see what the other did, whatever the database's default is.
-            connection.isolation_level = IsolationLevel.READ_COMMITTED
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            pending = _run_pending(connection, read_migrations() if migrations is None else migrations, progress)
-            if app_role:
-                _grant(connection, app_role)
-            return pending
+        for _ in range(_REPEATS):
+            with suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                return _migrated(secure, files, app_role, progress)
+        return _migrated(secure, files, app_role, progress)
     except psycopg.Error as error:
         raise DatabaseUnavailable(
             f"The migration did not happen: {error}".strip(),
             hint="Nothing was changed. Check DATABASE_URL, and that its role owns the schema and may alter the app's.",
         ) from error
+
+
+def _migrated(
+    conninfo: str, files: Sequence[Migration], app_role: str | None, progress: Callable[[Migration], None]
+) -> Sequence[Migration]:
+    with psycopg.connect(conninfo) as connection:
+        # Who waited for the lock has to see what the other did, whatever the database's default is.
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        # Whoever waits behind a waiting ALTER TABLE waits as long: readers too.
+        connection.execute(_LOCK_TIMEOUT)
+        pending = _run_pending(connection, files, progress)
+        if app_role:
+            _grant(connection, app_role)
+        return pending
 
 
 def _run_pending(
@@ -125,6 +142,8 @@ def _grant(connection: Connection[TupleRow], role: str) -> None:
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO {}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}",
+        # And on those of later migrations, which may run without naming the role.
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}",
         "REVOKE INSERT, UPDATE, DELETE ON schema_migrations FROM {}",
         "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {}",
     )

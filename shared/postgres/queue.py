@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -61,6 +61,7 @@ class PostgresQueue:
                 "branches": wanted,
                 "olds": [updates[branch].old or None if branch in updates else None for branch in wanted],
                 "news": [updates[branch].new or None if branch in updates else None for branch in wanted],
+                "push_id": delivery.event.push_id,
                 "commits": [update.new for update in updates.values()],
                 "all_heads": all_heads,
                 "delivery_id": delivery.delivery_id,
@@ -121,8 +122,8 @@ class PostgresQueue:
         times = {**self._times, "base": SOURCE_PAUSE, "pause": pause}
         self._pool.write(self._sql["pause_source"], {**times, "source": source, **_told(Failed(error))})
 
-    def resume_source(self, source: SourceName, *, even_now: bool = True) -> None:
-        self._pool.write(self._sql["resume_source"], {"source": source, "even_now": even_now})
+    def resume_source(self, source: SourceName, until: datetime | None = None) -> None:
+        self._pool.write(self._sql["resume_source"], {"source": source, "until": until})
 
     def status(self, repo_id: RepoId | None = None) -> Sequence[BranchStatus]:
         return [_status(row) for row in self._pool.rows(self._sql["status"], {"repo_id": repo_id})]
@@ -161,6 +162,7 @@ def _claim(row: Sequence[Any], sync_id: SyncId, trigger: Trigger) -> Claim:
         paused,
         at,
         left,
+        announced,
     ) = row
     return Claim(
         sync_id=sync_id,
@@ -178,8 +180,9 @@ def _claim(row: Sequence[Any], sync_id: SyncId, trigger: Trigger) -> Claim:
         judged_ruleset=ruleset and Ruleset(ruleset),
         report=report_from_json(report),
         started_at=at,
-        source_paused=paused,
+        paused_until=paused,
         left_behind=tuple(map(CommitId, left)),
+        announced=announced and CommitId(announced),
     )
 
 

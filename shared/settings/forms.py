@@ -92,10 +92,16 @@ def _vault_url(text: str) -> str:
 
 
 def _organization(text: str) -> str:
+    """In lower case, as Azure DevOps takes it too: repositories are found by it."""
     url = _url(text)
-    if url.hostname == "dev.azure.com" and not re.fullmatch(r"/[^/]+/?", url.path):
+    host, path = (url.hostname or "").lower(), url.path.strip("/").lower()
+    if host.endswith(".visualstudio.com"):
+        host, path = "dev.azure.com", host.removesuffix(".visualstudio.com") + path.removeprefix("defaultcollection")
+    if host == "dev.azure.com" and not re.fullmatch(r"[^/]+", path):
         raise Unusable("it must name the organization and nothing below it")
-    return text.rstrip("/")
+    if host == "dev.azure.com":
+        return f"https://{host}/{path}"
+    return f"{url.scheme}://{url.netloc.lower()}/{path}".rstrip("/")
 
 
 def _public_url(text: str) -> str:

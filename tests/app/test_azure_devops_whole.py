@@ -243,6 +243,29 @@ def test_one_repository_that_is_forbidden_leaves_the_others_alone(contoso: Conto
     assert contoso.status("team-1")["condition"] == "Ready"
 
 
+def test_repositories_that_are_forbidden_do_not_keep_a_pause_alive(contoso: Contoso) -> None:
+    hosted = [contoso.repository(f"team-{number}") for number in range(3)]
+    contoso.sweep()
+    for one in hosted:
+        one.git.commit({A: workflow(2)})
+    contoso.emulator.misbehave(Fault.UNAUTHORIZED)
+    contoso.sweep()
+    contoso.emulator.behave()
+    for one in hosted[:2]:
+        contoso.emulator.disable(one)
+    with contoso.app.pool.connection() as connection:
+        connection.execute("UPDATE sources SET paused_until = clock_timestamp()")
+        # The one that is right comes last.
+        connection.execute(
+            "UPDATE branches AS b SET requested = requested + 1, next_attempt_at = clock_timestamp() - CASE"
+            " WHEN r.name = 'team-2' THEN interval '1 second' ELSE interval '1 minute' END"
+            " FROM repositories AS r WHERE r.repo_id = b.repo_id"
+        )
+    contoso.app.sweep()
+    assert contoso.status("team-0")["reason"] == "RepositoryRefused"
+    assert contoso.served("team-2") == {A: "workflow-2"}
+
+
 def test_an_answer_that_asks_to_slow_down_counts_and_pauses_the_source(contoso: Contoso) -> None:
     hosted = contoso.repository()
     contoso.sweep()
@@ -317,6 +340,52 @@ class TestAnOrganisationThatLagsBehindItsHooks:
         status = contoso.status()
         assert (status["requested"], status["condition"]) == (status["finished"], "Ready")
         assert contoso.served() == {A: "workflow-1"}
+
+    @pytest.mark.parametrize("order", [(5, 6, 5), (6, 5), (6, 5, 6, 5)])
+    def test_is_suspected_by_the_newest_push_in_whatever_order_deliveries_come(
+        self, contoso: Contoso, hosted: HostedRepository, order: tuple[int, ...]
+    ) -> None:
+        """Push 5 went from A to B, and push 6 back to A by force: A is right, whatever comes again or late."""
+        first, second = hosted.git.head("main"), hosted.git.commit({A: workflow(2)})
+        hosted.git.set_head("main", first)
+        moves = {5: (first, second), 6: (second, first)}
+        contoso.emulator.misbehave(Fault.ERROR, route="refs")
+        hook = Api(contoso.app.wsgi, HOOK_KEY)
+        for number in order:
+            old, new = moves[number]
+            update = {"name": "refs/heads/main", "oldObjectId": old, "newObjectId": new}
+            resource = {"refUpdates": [update], "repository": {"id": hosted.id}, "pushId": number}
+            hook.post("/webhooks/azure-devops", json={"eventType": "git.push", "resource": resource})
+        contoso.emulator.behave()
+        contoso.let_pauses_end()
+        contoso.app.sweep()
+        status = contoso.status()
+        assert (status["requested"], status["condition"]) == (status["finished"], "Ready")
+
+    def test_is_suspected_although_an_older_delivery_comes_again(
+        self, contoso: Contoso, hosted: HostedRepository
+    ) -> None:
+        contoso.emulator.misbehave(Fault.STALE, route="refs")
+        self.push(contoso, hosted)
+        again = contoso.emulator.deliveries[0]
+        old, new = "1" * 40, hosted.git.git("rev-parse", "main~1")
+        update = {"name": "refs/heads/main", "oldObjectId": old, "newObjectId": new}
+        resource = {"refUpdates": [update], "repository": {"id": hosted.id}, "pushId": 1}
+        hook = Api(contoso.app.wsgi, HOOK_KEY)
+        answer = hook.post("/webhooks/azure-devops", json={"eventType": "git.push", "resource": resource})
+        assert (again.status, answer.json["branches"][0]["reason"]) == (202, "lagging")
+
+    def test_is_not_suspected_for_longer_because_of_deliveries_without_refs(
+        self, contoso: Contoso, hosted: HostedRepository
+    ) -> None:
+        contoso.emulator.misbehave(Fault.STALE, route="refs")
+        self.push(contoso, hosted)
+        with contoso.app.pool.connection() as connection:
+            connection.execute("UPDATE branches SET announced_at = announced_at - interval '2 minutes'")
+        resource = {"repository": {"id": hosted.id}, "pushId": 99}
+        hook = Api(contoso.app.wsgi, HOOK_KEY)
+        answer = hook.post("/webhooks/azure-devops", json={"eventType": "git.push", "resource": resource})
+        assert answer.json["branches"][0]["outcome"] == "Unchanged"
 
     def test_is_not_believed_about_the_first_of_two_pushes(self, contoso: Contoso, hosted: HostedRepository) -> None:
         contoso.emulator.misbehave(Fault.ERROR, route="refs")

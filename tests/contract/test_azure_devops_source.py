@@ -106,10 +106,10 @@ def test_a_branch_is_found_on_a_later_page_and_its_absence_proven_by_all(
     commit = with_branches(hosted, [f"a{number:04}" for number in range(1200)])
     # What is not printable cannot be asked for: it is looked for among all.
     assert source.head(repository, BranchName("main\n"), soon) == ABSENT
-    assert routes(emulator) == {"options": 1, "refs": 2}
+    assert routes(emulator) == {"options": 1, "refs": 4, "repository": 1}
     assert source.head(repository, BranchName("a1199"), soon) == commit
     assert source.head(repository, BranchName("a"), soon) == ABSENT
-    assert routes(emulator) == {"options": 1, "refs": 5}
+    assert routes(emulator) == {"options": 1, "refs": 9, "repository": 2}
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,25 @@ ODD = [
     b'{"value": [{}]}',
     b'{"count": 0}',
 ]
+
+
+def test_a_listing_that_lacks_the_default_branch_is_no_proof(
+    emulator: Emulator, hosted: HostedRepository, source: GitSource, repository: Repository, soon: Deadline
+) -> None:
+    hosted.git.commit({"a.yaml": "a: 1"})
+    emulator.misbehave(Fault.PARTIAL, route="refs")
+    with pytest.raises(SourceFailed, match="default branch"):
+        source.head(repository, MAIN, soon)
+
+
+def test_one_answer_that_lacks_a_branch_is_no_proof(
+    emulator: Emulator, hosted: HostedRepository, source: GitSource, repository: Repository, soon: Deadline
+) -> None:
+    hosted.git.commit({"a.yaml": "a: 1"})
+    commit = hosted.git.commit({"a.yaml": "a: 2"}, branch="release")
+    emulator.misbehave(Fault.PARTIAL, route="refs", times=1)
+    assert source.head(repository, BranchName("release"), soon) == commit
+    assert source.head(repository, BranchName("nothing"), soon) == ABSENT
 
 
 @pytest.mark.parametrize("body", ODD)

@@ -103,6 +103,34 @@ class TestRunning:
         migrate(empty, migrations=[ONE, TWO])
         assert rows(empty, "SELECT count(*) FROM one JOIN two USING (id)") == [(1,)]
 
+    def test_what_somebody_holds_is_tried_again(self, empty: str) -> None:
+        migrate(empty, migrations=[ONE])
+        held = Migration(2, "held", "ALTER TABLE one ADD COLUMN more text")
+        with psycopg.connect(empty) as holder:
+            holder.execute("LOCK TABLE one")
+            told: list[Migration] = []
+
+            def let_go(migration: Migration) -> None:
+                told.append(migration)
+                if len(told) == 2:
+                    holder.rollback()
+
+            assert migrate(empty, migrations=[ONE, held], progress=let_go) == [held]
+        assert told == [held, held]
+
+    def test_the_app_may_use_what_a_later_migration_makes(self, empty: str) -> None:
+        role = "app_of_later"
+        with psycopg.connect(empty, autocommit=True) as admin:
+            admin.execute(f"CREATE ROLE {role}")
+            try:
+                migrate(empty, migrations=[ONE], app_role=role)
+                migrate(empty, migrations=[ONE, Migration(2, "two", "CREATE VIEW seen AS SELECT * FROM one")])
+                told = admin.execute(f"SELECT has_table_privilege('{role}', 'seen', 'SELECT')").fetchone()
+                assert told == (True,)
+            finally:
+                admin.execute(f"DROP OWNED BY {role}")
+                admin.execute(f"DROP ROLE {role}")
+
     def test_a_failing_one_leaves_no_trace_of_any(self, empty: str) -> None:
         with pytest.raises(DatabaseUnavailable, match="division by zero") as caught:
             migrate(empty, migrations=[ONE, BROKEN])

@@ -113,10 +113,16 @@ class TestWhatWaits:
         assert registered.journal.syncs(REPO, MAIN, 1)[0].commit_id is None
         assert registered.outbox.claim(SOURCE) is None
 
-    def test_the_absence_of_a_branch_is_told_to_nobody(self, registered: Store) -> None:
+    def test_the_absence_of_a_branch_ends_the_waiting_of_its_commits(self, registered: Store) -> None:
+        fail(registered, 1)
+        tell(registered, WAITING)
         verdict = replace(judgement(1), commit_id=ABSENT, tree_id=None)
         registered.configs.replace(registered.claim(), verdict, Change(), serve=None)
-        assert registered.outbox.claim(SOURCE) is None
+        gone = claimed(registered)
+        assert gone.sync.commit_id == ABSENT
+        registered.outbox.posted(gone, None)
+        waited = claimed(registered)
+        assert (waited.sync.commit_id, waited.told, waited.is_passed_over) == (commit(1), WAITING, True)
 
     def test_only_one_source_is_looked_at(self, registered: Store) -> None:
         serve(registered, 1)
@@ -188,11 +194,12 @@ class TestPosted:
         serve(registered, 2)
         assert claimed(registered).told == "succeeded: 2"
 
-    def test_each_branch_remembers_for_itself(self, registered: Store) -> None:
+    def test_a_commit_of_two_branches_has_one_status(self, registered: Store) -> None:
         serve(registered, 1)
         tell(registered, SERVED)
-        serve(registered, 1, "release")
-        assert claimed(registered).told is None
+        fail(registered, 1, "release")
+        other = claimed(registered)
+        assert (other.told, other.is_judged) == (SERVED, True)
 
     def test_what_ended_after_the_claim_waits_for_the_next(self, registered: Store) -> None:
         fail(registered, 1)

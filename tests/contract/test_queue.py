@@ -191,7 +191,7 @@ class TestClaim:
             judged_ruleset=RULES,
             report=report,
             started_at=claim.started_at if isinstance(claim, Claim) else datetime.min,
-            source_paused=False,
+            announced=None,
         )
 
     def test_a_second_one_is_busy(self, store: Store) -> None:
@@ -263,10 +263,10 @@ class TestClaim:
         store.register()
         store.queue.pause_source(SOURCE, SourceFailed("no answer"))
         claim = store.claim(probe=True)
-        assert claim.source_paused
+        assert claim.paused_until
         store.queue.settle(claim, STOPPED)
         store.end_pauses()
-        assert store.claim().source_paused
+        assert store.claim().paused_until
 
     def test_it_counts_the_attempt_and_sets_the_next_by_back_off_before_any_work(self, store: Store) -> None:
         store.register()
@@ -300,7 +300,7 @@ class TestClaimDue:
         store.register()
         claim = store.due()
         assert claim is not None
-        assert (claim.trigger, claim.seen, claim.source_paused) == (Trigger.SWEEP, 1, False)
+        assert (claim.trigger, claim.seen, claim.paused_until) == (Trigger.SWEEP, 1, None)
         assert store.status().attempts == 1
         assert store.refusal() is DeferReason.BUSY
         assert store.configs.replace(claim, judgement(1), Change(), serve=commit(1)).more is False
@@ -347,11 +347,11 @@ class TestClaimDue:
         store.end_pauses()
         probe = store.due()
         assert probe is not None
-        assert probe.source_paused
+        assert probe.paused_until
         assert store.due() is None
-        store.queue.resume_source(SOURCE)
+        store.queue.resume_source(SOURCE, probe.paused_until)
         others = [store.due(), store.due()]
-        assert all(other is not None and not other.source_paused for other in others)
+        assert all(other is not None and not other.paused_until for other in others)
 
     def test_a_branch_that_somebody_is_just_claiming_is_skipped_without_waiting(self, store: Store) -> None:
         store.register(REPO, "a", "b")

@@ -33,6 +33,7 @@ from shared.model import (
 from shared.postgres.queue import BACK_OFF, BACK_OFF_CAP, LEASE, SOURCE_PAUSE, PostgresQueue
 
 BROKE = Failed(SourceFailed("broken"))
+THROTTLED = SourceThrottled("slow down", retry_after=timedelta(seconds=1))
 STOPPED = Deferred(DeferReason.BUDGET, "no time")
 TAKE_LEASE = "UPDATE branches SET lease_id = gen_random_uuid(), lease_until = clock_timestamp() + interval '1 day'"
 
@@ -230,6 +231,7 @@ class TestSources:
     def test_success_forgets_the_failures(self, store: Store) -> None:
         for _ in range(3):
             store.queue.pause_source(SOURCE, SourceFailed("no answer"))
+        store.end_pauses()
         store.queue.resume_source(SOURCE)
         store.queue.pause_source(SOURCE, SourceFailed("no answer"))
         assert self.paused_for(store) <= SOURCE_PAUSE
@@ -251,16 +253,35 @@ class TestSources:
         store.claim("running")
         store.queue.pause_source(SOURCE, SourceFailed("no answer"))
         assert store.due() is None
+        store.end_pauses()
         store.queue.resume_source(SOURCE)
         claims = [store.due() for _ in range(4)]
         assert {claim.branch for claim in claims if claim} == {"failed", "deep", "died"}
         assert claims[3] is None
         assert store.state("sources") == {"sources": []}
 
+    def test_a_wish_that_came_with_an_answer_outlives_the_probe(self, store: Store) -> None:
+        store.register()
+        store.queue.pause_source(SOURCE, SourceRefused("c"))
+        store.end_pauses()
+        probe = store.due()
+        assert probe
+        assert probe.paused_until
+        store.queue.pause_source(SOURCE, THROTTLED, timedelta(seconds=1))
+        store.queue.resume_source(SOURCE, probe.paused_until)
+        assert self.paused_for(store) > timedelta(seconds=60)
+
+    def test_a_wish_is_no_failure(self, store: Store) -> None:
+        for _ in range(5):
+            store.queue.pause_source(SOURCE, THROTTLED, timedelta(seconds=1))
+        store.queue.pause_source(SOURCE, SourceRefused("c"))
+        assert self.paused_for(store) <= SOURCE_PAUSE
+
     def test_resuming_one_that_is_not_paused_changes_nothing(self, store: Store) -> None:
         store.register()
         store.queue.settle(store.claim(), BROKE)
         before = store.state()
+        store.end_pauses()
         store.queue.resume_source(SOURCE)
         assert store.state() == before
 

@@ -29,6 +29,10 @@ def conditions(store: Store) -> dict[str, str]:
     return {status.branch: status.condition for status in store.queue.status(REPO)}
 
 
+def end_pauses(store: Store) -> None:
+    store.sql("UPDATE sources SET paused_until = clock_timestamp()")
+
+
 BEFORE = {IDLE: "Ready", WAITING: "Ready", FAILED: "AuthenticationFailed"}
 
 
@@ -47,6 +51,7 @@ def test_refused_it_is_one_of_all_branches_and_throttled_of_those_that_wait(
     assert conditions(store) == told
     counted = store.journal.overview().conditions
     assert counted == {Condition(one): list(told.values()).count(one) for one in told.values()}
+    end_pauses(store)
     store.queue.resume_source(SOURCE)
     assert conditions(store) == BEFORE
 
@@ -78,8 +83,8 @@ def test_a_sync_that_runs_is_told_as_one(store: Store) -> None:
 
 def test_an_answer_ends_a_pause_that_is_over_and_not_one_that_was_just_asked_for(store: Store) -> None:
     store.queue.pause_source(SOURCE, THROTTLED, HOUR)
-    store.queue.resume_source(SOURCE, even_now=False)
+    store.queue.resume_source(SOURCE)
     assert conditions(store)[WAITING] == "Throttled"
-    store.sql("UPDATE sources SET paused_until = clock_timestamp()")
-    store.queue.resume_source(SOURCE, even_now=False)
+    end_pauses(store)
+    store.queue.resume_source(SOURCE)
     assert conditions(store) == BEFORE

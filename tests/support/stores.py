@@ -148,6 +148,7 @@ class Store:
         self.queue.settle(claim, Failed(SourceFailed("broken")))
         assert self.configs.ended(claim.sync_id)
         self.queue.pause_source(SOURCE, SourceFailed("broken"))
+        self.end_pauses()
         self.queue.resume_source(SOURCE)
         assert self.due()
         assert self.reader.item(REPO, MAIN, FilePath("a.yaml"))

@@ -3,7 +3,7 @@
 -- older than what the last poster did.
 WITH waiting AS MATERIALIZED (
     SELECT repo_id, branch, max(ended_at) AS ended_at FROM syncs
-    WHERE posted_at IS NULL AND commit_id <> '0000000000000000000000000000000000000000'
+    WHERE posted_at IS NULL AND commit_id IS NOT NULL
       AND ended_at > statement_timestamp() - %(news)s  -- stable: looked up in the index
     GROUP BY repo_id, branch
 ), due AS (
@@ -26,12 +26,15 @@ RETURNING b.repo_id, b.branch
 SELECT s.sync_id, s.repo_id, s.branch, s.trigger, s.outcome, s.started_at, s.ended_at, s.from_request, s.to_request,
        s.commit_id, s.generation, s.written, s.removed, s.reason, s.message, s.report,
        (SELECT told.told FROM syncs AS told
-        WHERE told.repo_id = s.repo_id AND told.branch = s.branch AND told.commit_id = s.commit_id
+        WHERE told.repo_id = s.repo_id AND told.commit_id = s.commit_id
           AND told.told IS NOT NULL
         ORDER BY told.ended_at DESC LIMIT 1),
        CASE WHEN b.commit_id = s.commit_id THEN
             (SELECT count(*) FROM runtime_configs AS c WHERE c.repo_id = b.repo_id AND c.branch = b.branch) END,
-       (s.commit_id IN (b.judged_commit, b.commit_id)) IS TRUE,
+       -- Of any branch: a commit has one status for all of them.
+       EXISTS (SELECT FROM branches AS any_branch
+               WHERE any_branch.repo_id = s.repo_id
+                 AND s.commit_id IN (any_branch.judged_commit, any_branch.commit_id)),
        EXISTS (SELECT FROM syncs AS later
                WHERE later.repo_id = s.repo_id AND later.branch = s.branch AND later.ended_at > s.ended_at
                  AND later.commit_id <> s.commit_id),
@@ -41,7 +44,7 @@ FROM branches AS b
 JOIN repositories AS r ON r.repo_id = b.repo_id
 JOIN syncs AS s ON s.repo_id = b.repo_id AND s.branch = b.branch
 WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND b.posting_id = %(lease_id)s
-  AND s.posted_at IS NULL AND s.commit_id <> '0000000000000000000000000000000000000000'
+  AND s.posted_at IS NULL AND s.commit_id IS NOT NULL
   AND s.ended_at > statement_timestamp() - %(news)s
 ORDER BY s.ended_at DESC LIMIT 1
 

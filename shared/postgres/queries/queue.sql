@@ -4,22 +4,30 @@
 WITH repository AS (
     SELECT repo_id, branches FROM repositories WHERE repo_id = %(repo_id)s FOR KEY SHARE
 ), asked AS (
-    INSERT INTO branches (repo_id, branch, requested, announced_commit, announced_at, left_behind)
-    SELECT repository.repo_id, wanted.branch, 1, wanted.new, clock_timestamp(),
-           array_remove(array_remove(ARRAY[wanted.old], wanted.new), NULL)
+    INSERT INTO branches AS b (repo_id, branch, requested, announced_push, announced_at, announced_commit, left_behind)
+    SELECT repository.repo_id, wanted.branch, 1, %(push_id)s, CASE WHEN wanted.new IS NOT NULL THEN clock_timestamp() END,
+           wanted.new, array_remove(array_remove(ARRAY[wanted.old], wanted.new), NULL)
     FROM repository,
          unnest(%(branches)s::text[], %(olds)s::text[], %(news)s::text[]) AS wanted (branch, old, new)
     WHERE wanted.branch = ANY (repository.branches)
     ORDER BY wanted.branch COLLATE "C"
-    ON CONFLICT (repo_id, branch) DO UPDATE SET
-        requested = branches.requested + 1,
-        next_attempt_at = NULL,
-        announced_commit = excluded.announced_commit,
-        announced_at = excluded.announced_at,
-        -- Of pushes that are all in order by now nothing is left; nor of many, which only a storm of deliveries leaves.
-        left_behind = array_remove(excluded.left_behind
-            || CASE WHEN branches.requested > branches.finished AND cardinality(branches.left_behind) < 50
-                    THEN branches.left_behind ELSE '{}' END, excluded.announced_commit)
+    ON CONFLICT (repo_id, branch) DO UPDATE SET (
+        requested, next_attempt_at, announced_push, announced_at, announced_commit, left_behind
+    ) = (
+        SELECT b.requested + 1, NULL::timestamptz,
+            CASE WHEN told.is_news THEN coalesce(excluded.announced_push, b.announced_push) ELSE b.announced_push END,
+            CASE WHEN told.is_news THEN excluded.announced_at ELSE b.announced_at END,
+            CASE WHEN told.is_news THEN excluded.announced_commit ELSE b.announced_commit END,
+            CASE WHEN told.is_news THEN array_remove(excluded.left_behind || told.before, excluded.announced_commit)
+                ELSE b.left_behind END
+        FROM (SELECT
+            -- Deliveries come in any order, and again: only a newer push says where the branch went.
+            excluded.announced_commit IS NOT NULL
+                AND coalesce(excluded.announced_push > b.announced_push, true) AS is_news,
+            -- Of pushes that are all in order by now nothing is left; nor of many, which only a storm leaves.
+            CASE WHEN b.requested > b.finished AND cardinality(b.left_behind) < 50 THEN b.left_behind ELSE '{}' END
+                AS before) AS told
+    )
     RETURNING branch, requested
 ), announced AS (
     UPDATE unannounced SET announced_at = clock_timestamp()
@@ -61,9 +69,10 @@ WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND r.repo_id = b.repo_i
   AND (%(probe)s OR s.source IS NULL OR s.paused_until <= clock_timestamp())
   AND (b.lease_id IS NULL OR b.lease_until <= clock_timestamp())
 RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.generation, b.commit_id, b.judged_commit,
-          b.judged_tree, b.judged_ruleset, b.report, s.source IS NOT NULL AS source_paused,
+          b.judged_tree, b.judged_ruleset, b.report, s.paused_until,
           clock_timestamp() AS started_at,
-          CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.left_behind ELSE '{}' END AS left_behind
+          CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.left_behind ELSE '{}' END AS left_behind,
+          b.announced_commit
 
 -- name: why_not
 SELECT r.suspended, s.paused_until > clock_timestamp() AS is_paused, s.reason, b.branch IS NOT NULL AS is_known
@@ -91,7 +100,7 @@ WITH due AS (
 ), probe AS (
     UPDATE sources AS s SET paused_until = clock_timestamp() + %(lease)s
     FROM due WHERE s.source = due.source AND s.paused_until <= clock_timestamp()
-    RETURNING s.source
+    RETURNING s.source, s.paused_until
 ), claimed AS (
     UPDATE branches AS b SET
         lease_id = %(sync_id)s,
@@ -103,9 +112,10 @@ WITH due AS (
     WHERE b.repo_id = due.repo_id AND b.branch = due.branch
       AND (due.source IS NULL OR EXISTS (SELECT FROM probe))
     RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.generation, b.commit_id, b.judged_commit,
-              b.judged_tree, b.judged_ruleset, b.report, due.source IS NOT NULL AS source_paused,
+              b.judged_tree, b.judged_ruleset, b.report, (SELECT paused_until FROM probe),
               clock_timestamp() AS started_at,
-              CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.left_behind ELSE '{}' END AS left_behind
+              CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.left_behind ELSE '{}' END AS left_behind,
+              b.announced_commit
 )
 SELECT claimed.* FROM due LEFT JOIN claimed ON true
 
@@ -146,21 +156,24 @@ WITH fence AS (
 SELECT generation, more, deep_requested FROM fence
 
 -- name: pause_source
-INSERT INTO sources AS s (source, paused_until, condition, reason)
-VALUES (%(source)s, clock_timestamp() + coalesce(%(pause)s::interval, %(base)s), %(condition)s, %(message)s)
+-- A wish that comes with its own time is no failure. Each pause has an end of its own, so that whoever knew an older one
+-- does not end this one.
+INSERT INTO sources AS s (source, paused_until, condition, reason, failures)
+VALUES (%(source)s, clock_timestamp() + coalesce(%(pause)s::interval, %(base)s), %(condition)s, %(message)s,
+        CASE WHEN %(pause)s::interval IS NULL THEN 1 ELSE 0 END)
 ON CONFLICT (source) DO UPDATE SET
-    failures = s.failures + 1,
+    failures = s.failures + excluded.failures,
     since = CASE WHEN s.condition = excluded.condition THEN s.since ELSE excluded.since END,
     condition = excluded.condition,
     reason = excluded.reason,
-    paused_until = greatest(s.paused_until, clock_timestamp()
+    paused_until = greatest(s.paused_until + interval '1 microsecond', clock_timestamp()
         + coalesce(%(pause)s::interval, least(%(cap)s, %(base)s * power(2, least(s.failures, 20)))))
 RETURNING paused_until
 
 -- name: resume_source
 WITH resumed AS (
     DELETE FROM sources
-    WHERE source = %(source)s AND (%(even_now)s OR paused_until <= clock_timestamp())
+    WHERE source = %(source)s AND paused_until <= coalesce(%(until)s::timestamptz, clock_timestamp())
     RETURNING source
 ), waiting AS (
     SELECT b.repo_id, b.branch
