@@ -7,6 +7,7 @@ announce pushes, and its commits carry statuses. The person works in a clone.
 import base64
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -58,6 +59,8 @@ class _Organisation(Emulator):
 
     def hosting(self, path: Path) -> HostedRepository:
         repository = self.add(PROJECT, NAME, path)
+        # The numbers of pushes only grow, also over restarts: so a delivery is told from an older one.
+        repository.first_push = int(time.time())
         with suppress(OSError, ValueError):
             repository.statuses.update(json.loads(self._file.read_text(encoding="utf-8")))
         self._told = len(repository.pushes)

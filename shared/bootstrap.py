@@ -105,6 +105,8 @@ def build(
     """
     settings = load(environ)
     logging.getLogger("shared").setLevel(settings.log_level)
+    # What is tried again is told when it fails for good, in words that are fit to print.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     secrets = secrets or secrets_from(settings)
     pool = pool_from(settings, secrets)
     registry: Registry = PostgresRegistry(pool)
@@ -117,7 +119,6 @@ def build(
     journal: Journal = PostgresJournal(pool)
     examiner = Examiner(git, rules or Rules.shipped())
     sync = Sync(registry, queue, store, git, examiner)
-    by_hand = ByHand(sync, registry, queue, store, git, examiner)
     directory: Directory | None = AzureDevOpsDirectory(organisation) if organisation else None
     registrar = Registrar(
         registry,
@@ -128,6 +129,7 @@ def build(
         auto_register=settings.auto_register,
     )
     announce = announcer_from(settings, organisation, PostgresOutbox(pool), queue)
+    by_hand = ByHand(sync, registry, queue, store, git, examiner, announce)
     reconcile = Reconcile(
         sweeps,
         queue,

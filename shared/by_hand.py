@@ -1,6 +1,7 @@
 """What a person asks of a branch: sync it now, what a sync would make of it, and whether a commit is served."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 
 from shared.errors import CommitMissing, DatabaseUnavailable, SourceError
 from shared.examination import Examiner
@@ -23,10 +24,22 @@ from shared.model import (
 from shared.ports import ConfigStore, GitSource, Queue, Registry
 from shared.sync import Sync
 
+_ANNOUNCING = timedelta(seconds=3)
+"""What telling commits may add to the answer."""
+
 
 class ByHand:
+    """`announce` tells commits what became of them until its deadline, and does not raise."""
+
     def __init__(
-        self, sync: Sync, registry: Registry, queue: Queue, configs: ConfigStore, git: GitSource, examiner: Examiner
+        self,
+        sync: Sync,
+        registry: Registry,
+        queue: Queue,
+        configs: ConfigStore,
+        git: GitSource,
+        examiner: Examiner,
+        announce: Callable[[Deadline], object],
     ) -> None:
         self._sync = sync
         self._registry = registry
@@ -34,6 +47,7 @@ class ByHand:
         self._configs = configs
         self._git = git
         self._examiner = examiner
+        self._announce = announce
 
     def sync(
         self,
@@ -53,6 +67,7 @@ class ByHand:
         for branch in branches:
             outcome = self._sync.run(repo_id, branch, budget, Trigger.MANUAL, probe=True, deep=deep)
             yield branch, self._about_commit(repo_id, branch, commit, outcome, budget.deadline) if commit else outcome
+        self._announce(Deadline.after(_ANNOUNCING))
 
     def _about_commit(
         self, repo_id: RepoId, branch: BranchName, commit: CommitId, outcome: Outcome, deadline: Deadline

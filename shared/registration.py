@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import PurePosixPath
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from shared.errors import BranchNotFound, InvalidRequest, NameTaken
 from shared.model import (
@@ -152,6 +152,13 @@ class Registrar:
     def _valid_source(self, source: str, repo_id: RepoId) -> SourceName:
         organisation = self._organisation
         if organisation is None or source.rstrip("/").lower() != organisation.lower():
+            # To be read with Git it would need credentials that nobody gave it.
+            if self._directory and "/_git/" in source and _host(source) == _host(organisation or ""):
+                raise InvalidRequest(
+                    "This is no address of a repository in the organization of this app.",
+                    field="source",
+                    hint=f"One is {organisation}/PROJECT/_git/NAME, since AZURE_DEVOPS_ORGANIZATION says so.",
+                )
             return _valid_source(source)
         if not _GUID.fullmatch(repo_id):
             raise InvalidRequest(
@@ -194,6 +201,10 @@ def _valid_source(source: str) -> SourceName:
             "belong into it (nothing with @ or ? in an https URL): give them to Git's credential helper.",
         )
     return SourceName(source)
+
+
+def _host(source: str) -> str:
+    return urlsplit(source).netloc.rpartition("@")[2].lower()
 
 
 def _valid_root(root: str) -> str:

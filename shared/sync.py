@@ -146,7 +146,8 @@ class Sync:
         except Exception:
             _log.exception("A sync broke", extra=_about(claim))
             outcome = self._broken(attempt)
-        _log.info("A sync ended", extra={**_about(claim), "outcome": type(outcome).__name__})
+        why = {"reason": outcome.message} if isinstance(outcome, Deferred) else {}
+        _log.info("A sync ended", extra={**_about(claim), "outcome": type(outcome).__name__, **why})
         return outcome, settled
 
     def _settled(self, attempt: _Attempt) -> tuple[Outcome, Settled | None]:
@@ -204,10 +205,10 @@ class Sync:
         checkpoint = self._checkpoint(claim, budget)
         checkpoint()
         head = attempt.head = self._git.head(repository, claim.branch, budget.deadline)
-        if head in claim.left_behind:
-            message = (
-                f"The source still answers {head[:8]}, the head from before the push of {(claim.announced or '')[:8]}."
-            )
+        is_gone_too_soon = head == ABSENT and claim.announced not in (None, ABSENT)
+        if head in claim.left_behind or is_gone_too_soon:
+            answer = "that the branch does not exist" if head == ABSENT else f"{head[:8]}, the head from before it"
+            message = f"The push of {(claim.announced or '')[:8]} was announced, and the source still answers {answer}."
             raise _Stop(Deferred(DeferReason.LAGGING, message), _CATCHING_UP)
         if head == claim.judged_commit and self._verdict_stands(claim, ruleset):
             return self._stand(claim, head, claim.judged_tree)

@@ -80,7 +80,9 @@ def trouble(reply: Reply, host: str, url: str, *, download: bool) -> SourceError
     """Why this is no answer to what was asked at `url`; None when it is one."""
     if reply.status == 429 or _asks_to_wait(reply):
         told = f"{host} answers {reply.status}, too many requests{_quoted(reply)}"
-        return SourceThrottled(told, retry_after=max(pause(reply.headers), timedelta(seconds=1)))
+        rest = max(pause(reply.headers), timedelta(seconds=1))
+        hint = f"It is left alone for {rest.total_seconds():.0f} s, and asked again by itself"
+        return SourceThrottled(told, retry_after=rest, hint=hint)
     if reply.is_page:
         return SourceRefused(f"{host} asks to sign in instead of answering (HTTP {reply.status})", hint=SIGN_IN)
     if reply.status >= 300:

@@ -76,7 +76,7 @@ class Claim:
     left_behind: tuple[CommitId, ...] = ()
     """Heads that announced pushes moved away from, a short while ago: a source that answers one lags behind."""
     announced: CommitId | None = None
-    """Where the newest announced push led to."""
+    """Where the newest push led to, if that was announced a short while ago."""
 
     @property
     def judged_and_accepted(self) -> bool:

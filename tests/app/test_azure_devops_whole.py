@@ -167,6 +167,19 @@ def test_a_registration_by_address_stores_the_id_and_survives_a_rename(contoso: 
     assert contoso.served() == {A: "workflow-2"}
 
 
+@pytest.mark.parametrize("path", ["fabrikam/data/_git/orders", "contoso/data/_git/"])
+def test_an_address_beside_the_organisation_is_refused(contoso: Contoso, path: str) -> None:
+    source = f"{contoso.emulator.url.removesuffix('contoso')}{path}"
+    answer = contoso.api.put("/repositories/orders", json={"name": "orders", "source": source})
+    assert (answer.status_code, answer.json["field"]) == (400, "source")
+
+
+def test_a_sync_by_hand_tells_its_commit(contoso: Contoso) -> None:
+    hosted = contoso.repository()
+    assert contoso.api.post("/repositories/orders/sync").status_code == 200
+    assert [one["state"] for one in hosted.statuses[hosted.git.head("main")]] == ["succeeded"]
+
+
 def test_an_address_that_leads_nowhere_registers_nothing(contoso: Contoso) -> None:
     source = f"{contoso.emulator.url}/data/_git/nothing"
     answer = contoso.api.put("/repositories/nothing", json={"name": "nothing", "source": source})
@@ -314,6 +327,25 @@ class TestAnOrganisationThatLagsBehindItsHooks:
         contoso.let_pauses_end()
         contoso.app.sweep()
         assert contoso.served() == {A: "workflow-2"}
+
+    def test_does_not_take_a_branch_away_that_was_just_pushed(self, contoso: Contoso, hosted: HostedRepository) -> None:
+        hosted.git.commit({"README.md": b"# Which is the default branch now"}, branch="another")
+        hosted.git.git("symbolic-ref", "HEAD", "refs/heads/another")
+        contoso.emulator.misbehave(Fault.PARTIAL, route="refs")
+        assert self.push(contoso, hosted) == 202
+        status = contoso.status()
+        assert (status["condition"], contoso.served()) == ("Syncing", {A: "workflow-1"})
+        assert "still answers that the branch does not exist" in status["message"]
+        contoso.emulator.behave()
+        contoso.let_pauses_end()
+        contoso.app.sweep()
+        assert (contoso.status()["condition"], contoso.served()) == ("Ready", {A: "workflow-2"})
+
+    def test_takes_it_away_when_that_was_announced(self, contoso: Contoso, hosted: HostedRepository) -> None:
+        hosted.git.delete("main")
+        contoso.emulator.pushed(hosted)
+        assert contoso.emulator.delivered()[-1].status == 200
+        assert contoso.served() is None
 
     def test_is_believed_after_two_minutes(self, contoso: Contoso, hosted: HostedRepository) -> None:
         contoso.emulator.misbehave(Fault.STALE, route="refs")

@@ -134,9 +134,9 @@ class TestOverview:
         store.queue.settle(store.claim("c"), Failed(SourceRefused("no right")))
         overview = store.journal.overview()
         assert overview.conditions == {
-            Condition.READY: 2,
+            Condition.READY: 1,
             Condition.AUTHENTICATION_FAILED: 1,
-            Condition.SYNCING: 1,
+            Condition.SYNCING: 2,
             Condition.SUSPENDED: 2,
         }
         assert overview.waiting == 5

@@ -6,7 +6,7 @@ import pytest
 from support.stores import MAIN, REPO, SOURCE, Store
 
 from shared.errors import SourceError, SourceRefused, SourceThrottled
-from shared.model import BranchName, Condition, Failed, RepoId, SourceName
+from shared.model import BranchName, Condition, DeferReason, Deferred, Failed, RepoId, SourceName
 
 HOUR = timedelta(hours=1)
 IDLE, WAITING, FAILED = (BranchName(name) for name in ("idle", "waiting", "failed"))
@@ -33,7 +33,7 @@ def end_pauses(store: Store) -> None:
     store.sql("UPDATE sources SET paused_until = clock_timestamp()")
 
 
-BEFORE = {IDLE: "Ready", WAITING: "Ready", FAILED: "AuthenticationFailed"}
+BEFORE = {IDLE: "Ready", WAITING: "Syncing", FAILED: "AuthenticationFailed"}
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,13 @@ def test_an_answer_ends_a_pause_that_is_over_and_not_one_that_was_just_asked_for
     end_pauses(store)
     store.queue.resume_source(SOURCE)
     assert conditions(store) == BEFORE
+
+
+def test_a_branch_that_is_served_and_asked_for_says_why_it_waits(store: Store) -> None:
+    assert "A newer request waits." in store.status(WAITING).message
+    store.queue.settle(store.claim(WAITING), Deferred(DeferReason.BUDGET, "No time."))
+    waiting = store.status(WAITING)
+    assert (waiting.condition, waiting.reason) == (Condition.SYNCING, "Requested")
+    assert waiting.message.endswith("is served. A newer request waits. No time.")
+    store.sync({}, branch=WAITING)
+    assert store.status(WAITING).message.endswith("is served.")

@@ -112,7 +112,7 @@ class World:
         """From now on judge by these rules, as after an upgrade of the app."""
         self.examiner = Examiner(self.git, rules)
         self.sync = Sync(self.registry, self.queue, self.store, self.git, self.examiner)
-        self.by_hand = ByHand(self.sync, self.registry, self.queue, self.store, self.git, self.examiner)
+        self.by_hand = ByHand(self.sync, self.registry, self.queue, self.store, self.git, self.examiner, self.announce)
         self.reconcile = Reconcile(
             self.sweeps,
             self.queue,

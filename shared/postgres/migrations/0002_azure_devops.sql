@@ -20,7 +20,9 @@ ALTER TABLE branches
     ADD COLUMN announced_push bigint,
     ADD COLUMN announced_at timestamptz,
     ADD COLUMN announced_commit text,
-    ADD COLUMN left_behind text[] NOT NULL DEFAULT '{}';
+    ADD COLUMN left_behind text[] NOT NULL DEFAULT '{}',
+    -- Why the latest sync came to no verdict, while that is so.
+    ADD COLUMN deferred text;
 
 -- What is true of a branch now: the first of these that holds.
 CREATE VIEW branch_conditions AS
@@ -35,7 +37,9 @@ CROSS JOIN LATERAL (
         -- Who is refused cannot see whether somebody pushed; to be throttled matters to who waits.
         (3, s.condition = 'AuthenticationFailed' OR s.condition IS NOT NULL AND b.requested > b.finished,
             s.condition, 'SourcePaused', s.reason, s.since),
-        (4, true, b.condition, b.reason, b.message, b.since)
+        (4, b.condition = 'Ready' AND b.requested > b.finished, 'Syncing', 'Requested',
+            concat_ws(' ', b.message, 'A newer request waits.', b.deferred), b.since),
+        (5, true, b.condition, b.reason, b.message, b.since)
     ) AS candidates (rank, holds, condition, reason, message, since)
     WHERE holds ORDER BY rank LIMIT 1
 ) AS told;

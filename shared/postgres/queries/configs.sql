@@ -51,6 +51,7 @@ WITH incoming AS MATERIALIZED (
         lease_until = NULL,
         attempts = 0,
         next_attempt_at = NULL,
+        deferred = NULL,
         condition = %(condition)s,
         reason = %(reason)s,
         message = %(message)s,

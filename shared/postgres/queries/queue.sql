@@ -72,7 +72,7 @@ RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.gene
           b.judged_tree, b.judged_ruleset, b.report, s.paused_until,
           clock_timestamp() AS started_at,
           CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.left_behind ELSE '{}' END AS left_behind,
-          b.announced_commit
+          CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.announced_commit END AS announced
 
 -- name: why_not
 SELECT r.suspended, s.paused_until > clock_timestamp() AS is_paused, s.reason, b.branch IS NOT NULL AS is_known
@@ -115,7 +115,7 @@ WITH due AS (
               b.judged_tree, b.judged_ruleset, b.report, (SELECT paused_until FROM probe),
               clock_timestamp() AS started_at,
               CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.left_behind ELSE '{}' END AS left_behind,
-              b.announced_commit
+              CASE WHEN b.announced_at > clock_timestamp() - %(patience)s THEN b.announced_commit END AS announced
 )
 SELECT claimed.* FROM due LEFT JOIN claimed ON true
 
@@ -143,7 +143,8 @@ WITH fence AS (
         condition = coalesce(%(condition)s, b.condition),
         reason = CASE WHEN %(condition)s::text IS NULL THEN b.reason ELSE %(reason)s END,
         message = CASE WHEN %(condition)s::text IS NULL THEN b.message ELSE %(message)s END,
-        since = CASE WHEN coalesce(%(condition)s, b.condition) = b.condition THEN b.since ELSE clock_timestamp() END
+        since = CASE WHEN coalesce(%(condition)s, b.condition) = b.condition THEN b.since ELSE clock_timestamp() END,
+        deferred = CASE WHEN %(condition)s::text IS NULL THEN %(message)s END
     WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND b.lease_id = %(sync_id)s
     RETURNING b.generation, b.requested > %(seen)s AS more, b.deep_requested
 ), logged AS (

@@ -101,7 +101,10 @@ class Exchange:
         if self.request.path == _SIGN_IN:
             return Answer(200, SIGN_IN_PAGE, HTML)
         if self.request.path.startswith((_MISBEHAVE, _BEHAVE)):
-            return self._commanded()
+            try:
+                return self._commanded()
+            except Refusal as refusal:
+                return refusal.answer()
         instead = None if fault is None else fault.instead(self.repository)
         if instead is not None:
             return instead

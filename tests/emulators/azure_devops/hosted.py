@@ -92,6 +92,8 @@ class HostedRepository:
     made: GitRepository | None = None
     is_disabled: bool = False
     pushes: list[Push] = field(default_factory=list)
+    first_push: int = 1
+    """The number of the first of these; the real ones go on from before."""
     statuses: dict[str, list[Json]] = field(default_factory=dict)
     lock: RLock = field(default_factory=RLock, repr=False)
     known: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -135,7 +137,7 @@ class HostedRepository:
             if not moved:
                 return None
             updates = tuple(RefUpdate(name, self.known.get(name, ZEROS), now.get(name, ZEROS)) for name in moved)
-            push = Push(len(self.pushes) + 1, by, datetime.now(UTC), updates)
+            push = Push(self.first_push + len(self.pushes), by, datetime.now(UTC), updates)
             self.pushes.append(push)
             self.before, self.known = self.known, now
             return push
