@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks import imports, listing, memory, reading, replace, stage, sweep, sync
+from benchmarks import imports, listing, memory, reading, replace, stage, sweep, sync, validating
 from benchmarks.comparison import Table
 from examples.embedded_postgres import CannotRun
 
@@ -18,6 +18,7 @@ BENCHMARKS: Mapping[str, Callable[[stage.Stage], Iterator[Table]]] = {
     "sync": sync.run,
     "sweep": sweep.run,
     "memory": memory.run,
+    "validating": validating.run,
 }
 
 

@@ -19,6 +19,7 @@ from shared.azure_devops.statuses import AzureDevOpsStatuses
 from shared.by_hand import ByHand
 from shared.errors import (
     DatabaseUnavailable,
+    InvalidRequest,
     RuntimeStoreError,
     SecretUnavailable,
     SettingsInvalid,
@@ -100,8 +101,8 @@ def build(
 ) -> App:
     """The app as `environ` (by default the process's) says; a part that is given replaces the one made from settings.
 
-    Opens no connection to the database. Raises `SettingsInvalid`, and `SecretUnavailable` when the database's URL is in
-    a vault that does not answer.
+    Opens no connection to the database. Raises `SettingsInvalid`, also when the schema cannot be read, and
+    `SecretUnavailable` when the database's URL is in a vault that does not answer.
     """
     settings = load(environ)
     logging.getLogger("shared").setLevel(settings.log_level)
@@ -117,7 +118,7 @@ def build(
     store: ConfigStore = PostgresConfigStore(pool)
     reader: ConfigReader = PostgresConfigReader(pool)
     journal: Journal = PostgresJournal(pool)
-    examiner = Examiner(git, rules or Rules.shipped())
+    examiner = Examiner(git, rules or rules_from(settings))
     sync = Sync(registry, queue, store, git, examiner)
     directory: Directory | None = AzureDevOpsDirectory(organisation) if organisation else None
     registrar = Registrar(
@@ -177,6 +178,15 @@ def git_from(settings: Settings, organisation: Organisation | None) -> GitSource
         return local
     azure_devops: GitSource = AzureDevOpsSource(organisation)
     return GitSources({organisation.url: azure_devops}, otherwise=local)
+
+
+def rules_from(settings: Settings) -> Rules:
+    """Reads the schema, once, when another one than the shipped one is set."""
+    try:
+        return Rules.of(settings.schema)
+    except InvalidRequest as error:
+        problem = f"SCHEMA cannot be used: {error.message} {error.hint or ''}".rstrip(" .")
+    raise SettingsInvalid([problem])
 
 
 def announcer_from(

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from shared import documents, listing
+from shared import documents, listing, validation
 from shared.model import (
     BlobId,
     Document,
@@ -53,12 +53,21 @@ class Rules:
         schema: dict[str, JsonValue] = json.loads(_SCHEMA.read_text("utf-8"))
         return cls(Validator(schema))
 
+    @classmethod
+    def of(cls, source: str | None) -> "Rules":
+        """The rules with the schema of `source`, a path or https URL with its digest, in place of the shipped one.
+
+        As `validation.load` has it; reads a file or the network, so it is for starts only. Raises `InvalidRequest`.
+        """
+        return cls.shipped() if source is None else cls(Validator(validation.load(source)))
+
     def ruleset(self, registration: Registration) -> Ruleset:
         """Digest of everything besides the file that decides its verdict and its JSON."""
         decides = {
             "schema": self._validator.digest,
             "pattern": registration.pattern,
             "root": registration.root,
+            "validation_version": validation.VALIDATION_VERSION,
             "parser": documents.PARSER_VERSION,
             "limits": asdict(self._limits),
             "listing_limits": asdict(self._listing_limits),

@@ -13,11 +13,11 @@ class Ending(NamedTuple):
     kinds: tuple[Kind, ...] = ()
 
 
-DONE = Ending(0, "done; for `sync`: the head is served")
+DONE = Ending(0, "done; for `sync` and `wait`: the push is served")
 FINDINGS = Ending(
     1,
-    "findings reject it; for `sync`: the head is not served, what was served still is; for `hooks check`: something is "
-    "not as it must be",
+    "findings reject it; for `sync` and `wait`: the push is not served, what was served still is; for `hooks check`: "
+    "something is not as it must be",
     (Kind.REJECTED,),
 )
 MISUSE = Ending(2, "the command line cannot be used as it is", (Kind.INVALID_REQUEST, Kind.TOO_LARGE))
@@ -41,6 +41,7 @@ THROTTLED = Ending(7, "Git is asked too often: try again later", (Kind.SOURCE_TH
 UNAVAILABLE = Ending(8, "the database or the Key Vault is down, or the database wants `migrate`", (Kind.UNAVAILABLE,))
 SETTINGS = Ending(9, "the settings cannot be used; every problem is named")
 DEFERRED = Ending(10, "not finished now: it stays requested, and the timer goes on with it")
+TIME_OVER = Ending(11, "for `wait`: the time is over, and nothing is decided; the push may still be served")
 INTERNAL = Ending(70, "something is broken in Runtime Store itself", (Kind.INTERNAL,))
 INTERRUPTED = Ending(130, "interrupted with Ctrl-C")
 PIPE_CLOSED = Ending(141, "whoever read the output went away")
@@ -57,6 +58,7 @@ ENDINGS = (
     UNAVAILABLE,
     SETTINGS,
     DEFERRED,
+    TIME_OVER,
     INTERNAL,
     INTERRUPTED,
     PIPE_CLOSED,

@@ -1,132 +1,159 @@
-"""Judging files before they are pushed, by the code that judges them afterwards."""
+"""What the PATHs of `validate` name: files, folders and globs, as Git would list them.
 
-import hashlib
+Everything is listed before anything is judged: a path that leads nowhere is said at once, since a gate that judges
+nothing must not be green.
+"""
+
+import glob
 import os
+import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import click
-
-from shared.cli import exit_codes
-from shared.cli.output import counted, note, progress, say_json, say_report, with_debug, with_json
 from shared.errors import InvalidRequest
-from shared.model import (
-    BlobId,
-    FilePath,
-    Finding,
-    Registration,
-    SourceName,
-    Tree,
-    TreeEntry,
-    TreeId,
-    Validation,
-)
+from shared.model import BlobId, FilePath, Finding, Registration, Severity, Tree, TreeEntry, TreeId
 
 if TYPE_CHECKING:
+    from shared.listing import Selection
     from shared.rules import Rules
 
-PATTERN = Registration(name="", source=SourceName(""), branches=()).pattern
+STDIN: Final = "-"
+
+_MOST_READ: Final = 64 * 1024 * 1024
+"""Bytes of a stream, which tells no size: far above what a file may have."""
+_ANY_NAME: Final = "*"
+_UNSHOWABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
+    """One file to be judged."""
+
     path: FilePath
-    """As the person would write it."""
-    data: bytes
+    """As the person would write it, with / between folders, and escapes for what cannot be shown."""
+    place: str | None
+    """Where it is read from; None is stdin."""
+    size: int | None = None
 
-    @property
-    def blob_id(self) -> BlobId:
-        digest = hashlib.sha1(b"blob %d\0" % len(self.data), usedforsecurity=False)
-        digest.update(self.data)
-        return BlobId(digest.hexdigest())
+    def read(self) -> bytes:
+        """Its bytes. Raises `InvalidRequest` when it cannot be read."""
+        if self.place is None:
+            return sys.stdin.buffer.read(_MOST_READ + 1)
+        try:
+            with open(self.place, "rb") as stream:
+                return stream.read() if self.size else stream.read(_MOST_READ + 1)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
 
 
-@click.command(
-    epilog="\b\nExamples:\n  runtime-store validate .\n  runtime-store validate etl/orders_runtime.yaml\n"
-    "  git show HEAD:etl/orders_runtime.yaml | runtime-store validate -"
-)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--pattern", default=PATTERN, show_default=True, help="Which files of a folder are runtime configs.")
-@click.option(
-    "--validation",
-    type=click.Choice([mode.value for mode in Validation]),
-    default=Validation.ENFORCE.value,
-    show_default=True,
-    help="As the repository is registered: whether findings of the schema reject.",
-)
-@with_json
-@with_debug
-def validate(paths: Sequence[str], pattern: str, validation: str, as_json: bool) -> int:
-    """Judge runtime configs as a push would be judged.
+class Named(NamedTuple):
+    """The files of all PATHs, each once, and what is to be said about others."""
 
-    A PATH is a file, which is judged whatever it is called, a folder, of which the files that match the pattern are
-    judged, or - for stdin. Needs neither settings nor a database.
+    files: tuple[File, ...]
+    findings: tuple[Finding, ...]
+
+
+def named(
+    rules: "Rules", paths: Sequence[str], registration: Registration, *, stdin_name: str, allow_none: bool
+) -> Named:
+    """What `paths` lead to. Of a folder, what `registration` selects; a file is itself, whatever it is called.
+
+    Raises `InvalidRequest` about a path that cannot be read or, unless `allow_none`, leads to no file.
     """
-    from shared.rules import Rules
-    from shared.web.representations import of_report
-
-    rules = Rules.shipped()
-    findings: list[Finding] = []
-    count = 0
-    with progress("Judging") as show:
-        for file in _files(rules, paths, pattern, findings):
-            count += 1
-            show(f"Judging {count} files: {file.path}")
-            _, found = rules.judge(file.path, file.blob_id, file.data, Validation(validation))
-            findings.extend(found)
-    report = of_report(rules.report(findings))
-    if as_json:
-        say_json({"files": count, **report})
-    else:
-        say_report(report)
-        note(_summary(count, report["count"], rejects=report["rejects"]))
-    return exit_codes.FINDINGS.code if report["rejects"] else exit_codes.DONE.code
-
-
-def _summary(count: int, findings: int, *, rejects: bool) -> str:
-    if not count:
-        return "No file matches; nothing was judged."
-    verdict = "a push of this would be rejected" if rejects else "a push of this would be served"
-    return f"{counted(count, 'file')}, {counted(findings, 'finding')}: {verdict}."
-
-
-def _files(rules: "Rules", paths: Iterable[str], pattern: str, findings: list[Finding]) -> Iterator[_File]:
-    """The files that `paths` name; what is to say about a folder's listing is added to `findings`."""
+    files: dict[str | None, File] = {}
+    findings: dict[Finding, None] = {}
     for path in paths:
-        if path == "-":
-            yield _File(FilePath("<stdin>"), sys.stdin.buffer.read())
-        elif os.path.isdir(path):
-            yield from _of_folder(rules, Path(path), pattern, findings)
-        else:
-            yield _File(FilePath(path), _bytes(path))
+        found = _of_path(rules, path, registration, stdin_name)
+        if not allow_none and not found.files and not _has_error(found.findings):
+            raise _nothing(path, registration, found.findings)
+        files.update((file.place, file) for file in found.files)
+        findings.update(dict.fromkeys(found.findings))
+    return Named(tuple(files.values()), tuple(findings))
 
 
-def _of_folder(rules: "Rules", folder: Path, pattern: str, findings: list[Finding]) -> Iterator[_File]:
-    tree = Tree(TreeId(""), tuple(_entries(folder)))
-    selection = rules.select(tree, Registration(name="", source=SourceName(""), branches=(), pattern=pattern))
-    findings.extend(replace(one, path=FilePath(str(folder / one.path))) for one in selection.findings)
-    for path in selection.entries:
-        yield _File(FilePath(str(folder / path)), _bytes(folder / path))
+def is_glob(path: str) -> bool:
+    """Whether it is to be expanded: a file with such a name is itself."""
+    return path != STDIN and glob.has_magic(path) and not os.path.lexists(path)
 
 
-def _entries(folder: Path) -> Iterator[TreeEntry]:
-    """The folder as Git would list it. No id: which files are configs does not depend on what is in them."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != ".git")
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        for name in sorted(names + links):
-            file = Path(place, name)
-            info = file.lstat()
-            mode = "120000" if stat.S_ISLNK(info.st_mode) else "100644"
-            yield TreeEntry(FilePath(file.relative_to(folder).as_posix()), mode, BlobId(""), info.st_size)
+def _of_path(rules: "Rules", path: str, registration: Registration, stdin_name: str) -> Named:
+    if path == STDIN:
+        return Named((File(_shown(stdin_name), None),), ())
+    if not is_glob(path):
+        return _of_place(rules, path, registration)
+    # As a shell would, which on Windows leaves it to us.
+    found = [_of_place(rules, one, registration) for one in sorted(glob.glob(path, recursive=True))]
+    return Named(tuple(f for one in found for f in one.files), tuple(f for one in found for f in one.findings))
 
 
-def _bytes(path: str | Path) -> bytes:
+def _of_place(rules: "Rules", path: str, registration: Registration) -> Named:
     try:
-        return Path(path).read_bytes()
+        info = os.stat(path)
+        if stat.S_ISDIR(info.st_mode):
+            selection = rules.select(Tree(TreeId(""), tuple(_entries(path))), registration)
+            return _named(path, selection)
     except OSError as error:
-        hint = "Name files and folders that are there, or - for stdin."
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror or error}.", field="PATH", hint=hint) from error
+        raise _unreadable(path, error) from error
+    # Its size and its name are judged as those of a folder's files.
+    size = info.st_size if stat.S_ISREG(info.st_mode) else None
+    entry = TreeEntry(FilePath(Path(path).as_posix()), "100644", BlobId(""), size)
+    return _named("", rules.select(Tree(TreeId(""), (entry,)), replace(registration, root="", pattern=_ANY_NAME)))
+
+
+def _named(folder: str, selection: "Selection") -> Named:
+    above = Path(folder)
+    files = [
+        File(_shown((above / path).as_posix()), str(above / path), entry.size)
+        for path, entry in sorted(selection.entries.items())
+    ]
+    findings = [replace(one, path=_shown((above / one.path).as_posix())) for one in selection.findings]
+    return Named(tuple(files), tuple(findings))
+
+
+def _entries(folder: str) -> Iterator[TreeEntry]:
+    """The folder as Git would list it. No id: which files are configs does not depend on what is in them."""
+    open_folders = [""]
+    while open_folders:
+        above = open_folders.pop()
+        with os.scandir(os.path.join(folder, above) if above else folder) as inside:
+            for one in inside:
+                path = f"{above}/{one.name}" if above else one.name
+                info = one.stat(follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode):
+                    if one.name != ".git":
+                        open_folders.append(path)
+                elif stat.S_ISLNK(info.st_mode):
+                    yield TreeEntry(FilePath(path), "120000", BlobId(""), info.st_size)
+                elif stat.S_ISREG(info.st_mode):
+                    yield TreeEntry(FilePath(path), "100644", BlobId(""), info.st_size)
+
+
+def _has_error(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def _nothing(path: str, registration: Registration, findings: Sequence[Finding]) -> InvalidRequest:
+    almost = next((finding.path for finding in findings if finding.severity is Severity.WARNING), None)
+    hint = "Correct the path or --pattern; --allow-none is for a repository that may have no runtime config."
+    if almost:
+        hint = f"{almost} almost matches: its case or its ending is another. {hint}"
+    if is_glob(path):
+        return InvalidRequest(f"No file matches {_shown(path)}.", field="PATH", hint=hint)
+    below = f"{registration.root}/**/{registration.pattern}" if registration.root else f"**/{registration.pattern}"
+    return InvalidRequest(f"No file in {_shown(path)} matches {below}.", field="PATH", hint=hint)
+
+
+def _unreadable(path: str, error: OSError) -> InvalidRequest:
+    where = error.filename if isinstance(error.filename, str) else path
+    hint = "Name files, folders and globs that are there and may be read, or - for stdin."
+    return InvalidRequest(f"{_shown(where)} cannot be read: {error.strerror or error}.", field="PATH", hint=hint)
+
+
+def _shown(path: str) -> FilePath:
+    def escaped(found: re.Match[str]) -> str:
+        return found[0].encode("unicode_escape", "surrogatepass").decode()
+
+    return FilePath(_UNSHOWABLE.sub(escaped, path))

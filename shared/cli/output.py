@@ -1,21 +1,30 @@
 """What is written where: results on stdout, everything else on stderr; never a secret, never a control character.
 
-Files and messages come from other people's repositories: what a terminal would obey is shown, not sent.
+Files and messages come from other people's repositories: what a terminal or the agent of a pipeline would obey is
+shown, not sent.
 """
 
 import json
 import logging
+import re
+import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from shared.cli import logs
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+_AGENT_COMMAND: Final = re.compile(r"##(?=(?:vso)?\[)", re.IGNORECASE)
+"""What makes Azure Pipelines obey a line, wherever in it: `##vso[...]` and `##[...]`."""
+_SECONDS_BETWEEN_TICKS: Final = 0.1
 
 
 @dataclass
@@ -43,11 +52,23 @@ def with_json(command: _F) -> _F:
     )(command)
 
 
+def variable(name: str) -> str | None:
+    """What the environment has under a name that is no setting of the app; None when that is empty.
+
+    By way of click, and for what must not be an option: a command line is kept in histories and shown to all.
+    """
+    return click.Option(["--value"], envvar=name).resolve_envvar_value(click.get_current_context())
+
+
 def printable(text: str) -> str:
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape", "surrogatepass").decode()
-        for letter in text
-    )
+    if not text.isprintable():
+        text = "".join(
+            letter
+            if letter.isprintable() or letter == "\n"
+            else letter.encode("unicode_escape", "surrogatepass").decode()
+            for letter in text
+        )
+    return _AGENT_COMMAND.sub(r"#\\x23", text)
 
 
 def say(text: str) -> None:
@@ -111,6 +132,9 @@ def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def progress(text: str) -> Iterator[Callable[[str], None]]:
     """Shows that something is going on and for how long, on a terminal only; the text can be changed meanwhile."""
+    if not sys.stderr.isatty():
+        yield lambda changed: None
+        return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -119,3 +143,23 @@ def progress(text: str) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(printable(text), total=None)
         yield lambda changed: shown.update(task, description=printable(changed))
+
+
+@contextmanager
+def ticking() -> Iterator[Callable[[str], None]]:
+    """As `progress`, for a command that writes its results meanwhile: "" takes the line away before the next one."""
+    is_terminal, shown_at, is_there = sys.stderr.isatty(), 0.0, False
+
+    def tick(text: str) -> None:
+        nonlocal shown_at, is_there
+        now = time.monotonic()
+        if not is_terminal or (not is_there if not text else now - shown_at < _SECONDS_BETWEEN_TICKS):
+            return
+        # To the start of the line, and nothing behind it; a line that is longer than the terminal would stay.
+        click.echo(f"\r\x1b[K{printable(text)[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
+        shown_at, is_there = now, bool(text)
+
+    try:
+        yield tick
+    finally:
+        tick("")

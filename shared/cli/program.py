@@ -10,12 +10,13 @@ import click
 
 from shared.cli import exit_codes, logs
 from shared.cli.database import migrate
-from shared.cli.files import validate
 from shared.cli.hooks import hooks
 from shared.cli.output import Options, note, with_debug
 from shared.cli.repositories import register, repositories, status, unregister
 from shared.cli.serve import serve
 from shared.cli.syncs import reconcile, sync
+from shared.cli.validate import validate
+from shared.cli.wait import wait
 from shared.errors import RuntimeStoreError
 
 NAME = "runtime-store"
@@ -32,7 +33,7 @@ def program() -> None:
     """Serves the runtime configs that teams keep in Git: what a branch holds is readable over HTTP."""
 
 
-for command in (serve, migrate, register, unregister, repositories, status, sync, reconcile, validate, hooks):
+for command in (serve, migrate, register, unregister, repositories, status, sync, reconcile, validate, wait, hooks):
     program.add_command(command)
 
 

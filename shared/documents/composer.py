@@ -28,7 +28,7 @@ from shared.documents.scalars import Refusal, quoted, read_plain
 from shared.documents.syntax import explain
 from shared.model import BlobId, Document, FilePath, Finding, JsonValue, Severity
 
-PARSER_VERSION: Final = "1"
+PARSER_VERSION: Final = "2"
 """Goes up when a file's JSON or verdict may change, so that every file is judged again."""
 
 

@@ -72,9 +72,7 @@ def _said(reading: Plain | _Unsayable) -> str:
 
 def _ambiguous(text: str, reading_1_1: Plain | _Unsayable, reading_1_2: Plain | _Unsayable) -> Refusal:
     shown = text if len(text) <= _TEXT_SHOWN else quoted(text)
-    # YAML 1.1 calls y and n booleans (https://yaml.org/type/bool.html), and so do other readers; PyYAML does not.
-    reader = "YAML 1.1" if len(text) == 1 and isinstance(reading_1_1, bool) else "YAML 1.1 (PyYAML)"
-    message = f"{shown} is {_said(reading_1_1)} to {reader}, and {_said(reading_1_2)} to YAML 1.2: "
+    message = f"{shown} is {_said(reading_1_1)} to YAML 1.1 (PyYAML), and {_said(reading_1_2)} to YAML 1.2: "
     readings = [one for one in (reading_1_1, reading_1_2) if isinstance(one, bool | int | float) and math.isfinite(one)]
     advice = "put it in quotes"
     if readings:
@@ -84,7 +82,8 @@ def _ambiguous(text: str, reading_1_1: Plain | _Unsayable, reading_1_2: Plain | 
 
 def _words() -> Mapping[str, Plain | Refusal]:
     words: dict[str, Plain | Refusal] = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "<<": MERGE_KEY}
-    for value, names in ((True, ("true", "yes", "on", "y")), (False, ("false", "no", "off", "n"))):
+    # The type repository calls y and n booleans as well (https://yaml.org/type/bool.html); PyYAML reads them as text.
+    for value, names in ((True, ("true", "yes", "on")), (False, ("false", "no", "off"))):
         for name in names:
             for cased in {name, name.capitalize(), name.upper()}:
                 words[cased] = value if name in ("true", "false") else _ambiguous(cased, value, cased)

@@ -54,6 +54,8 @@ class Settings:
     public_url: str | None
     """Without a slash at its end."""
     git_url_template: str | None
+    schema: str | None
+    """What `Rules.of` takes."""
     git_timeout: timedelta
     webhook_budget: timedelta
     webhook_budget_files: int

@@ -199,6 +199,7 @@ ORGANIZATION = Form("an https URL, such as `https://dev.azure.com/contoso`", _or
 PUBLIC_URL = Form("an https URL, such as `https://contoso-dev.azurewebsites.net`", _public_url)
 TOKEN = Form("ASCII characters without whitespace", _token)
 GIT_URL_TEMPLATE = Form("a Git URL without credentials, or a path, with `{repository}` in it", _git_url_template)
+SCHEMA = Form("a path, or an https URL, with `#sha256=` and the SHA-256 of its content behind it", str)
 KEY = Form("32 to 256 ASCII characters without whitespace", _key)
 NAMED_KEYS = Form("`name=key` entries with commas between them, each key 32 to 256 ASCII characters", _named_keys)
 SCHEDULE = Form("an NCRONTAB expression of six fields", _schedule)

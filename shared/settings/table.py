@@ -202,6 +202,13 @@ SETTINGS: tuple[Setting, ...] = (
         forms.GIT_URL_TEMPLATE,
     ),
     Setting(
+        "SCHEMA",
+        "",
+        "The JSON Schema that configs are judged by, as `samara export-schema` writes it; see "
+        "[schema.md](schema.md). Another one judges every branch again. Empty: the one of this release.",
+        forms.SCHEMA,
+    ),
+    Setting(
         "GIT_TIMEOUT_SECONDS",
         "60",
         "Longest single call to Git. Below a sync's lease of 90 seconds, so that no call outlives it.",

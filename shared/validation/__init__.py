@@ -4,6 +4,7 @@ The only room that knows JSON Schema. One library decides and another explains: 
 faster, `jsonschema` says best why not. A verdict is only ever the first one's, also about a part of a document.
 """
 
-from shared.validation.validator import Locate, Validator
+from shared.validation.source import load
+from shared.validation.validator import VALIDATION_VERSION, Locate, Validator
 
-__all__ = ["Locate", "Validator"]
+__all__ = ["VALIDATION_VERSION", "Locate", "Validator", "load"]

@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final, NamedTuple, TypeAlias
 
-from shared.model import JsonValue
+from shared.model import JsonValue, Severity
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and list indexes from the top of a document down to a value."""
 
 _TEXT_SHOWN: Final = 60
 _CHOICES_SHOWN: Final = 20
+_CANDIDATES: Final = 100
+"""That a misspelled word is compared with; each comparison takes some ten microseconds."""
 _TYPES: Final[Mapping[str, str]] = {
     "string": "text",
     "integer": "a whole number",
@@ -25,12 +27,13 @@ _TYPES: Final[Mapping[str, str]] = {
 
 
 class Mistake(NamedTuple):
-    """One thing that the schema does not allow. `at_key` points at the value's key instead of the value."""
+    """One thing that is not as it should be. `at_key` points at the value's key instead of the value."""
 
     path: Path
     rule: str
     message: str
     at_key: bool = False
+    severity: Severity = Severity.ERROR
 
 
 def name_of(path: Path) -> str:
@@ -55,7 +58,7 @@ def shown(value: JsonValue) -> str:
 
 def types(names: Sequence[str]) -> str:
     """JSON Schema's types as people call them."""
-    return either([_TYPES.get(name, name) for name in names])
+    return either(list(dict.fromkeys(_TYPES.get(name, name) for name in names)))
 
 
 def rule_of(keyword: str) -> str:
@@ -76,7 +79,14 @@ def clipped(text: str) -> str:
     return text if len(text) <= _TEXT_SHOWN else text[: _TEXT_SHOWN - 3] + "..."
 
 
+def nearest(word: str, candidates: Collection[str], likeness: float = 0.6) -> str | None:
+    """The candidate that a misspelled word was probably meant to be. `likeness` is between 0 and 1."""
+    if len(word) > _TEXT_SHOWN:
+        return None
+    return next(iter(get_close_matches(word, list(candidates)[:_CANDIDATES], n=1, cutoff=likeness)), None)
+
+
 def did_you_mean(word: str, candidates: Collection[str]) -> str:
     """A question to end a message with, empty when nothing is close."""
-    close = get_close_matches(word, list(candidates)[:200], n=1) if len(word) <= _TEXT_SHOWN else []
-    return f" Did you mean {clipped(close[0])}?" if close else ""
+    close = nearest(word, candidates)
+    return f" Did you mean {clipped(close)}?" if close else ""

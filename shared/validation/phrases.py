@@ -91,10 +91,13 @@ _PHRASES: Final[Mapping[str, Callable[[Failure], str]]] = {
 def _hint(failure: Failure) -> str:
     if failure.keyword == "enum":
         return did_you_mean(str(failure.value), [one for one in failure.wanted if isinstance(one, str)])
-    return _hint_of_type(failure.value, set(listed(failure.wanted))) if failure.keyword == "type" else ""
+    return _hint_of_type(failure, set(listed(failure.wanted))) if failure.keyword == "type" else ""
 
 
-def _hint_of_type(value: JsonValue, wanted: set[str]) -> str:
+def _hint_of_type(failure: Failure, wanted: set[str]) -> str:
+    value = failure.value
+    if value is None or value in ("", [], {}):
+        return _hint_of_nothing(failure, wanted)
     if isinstance(value, bool | int | float) and "string" in wanted:
         return " Put it in quotes."
     if isinstance(value, str | dict) and "array" in wanted:
@@ -104,3 +107,12 @@ def _hint_of_type(value: JsonValue, wanted: set[str]) -> str:
         is_boolean = "boolean" in wanted and value.lower() in ("true", "false")
         return " Remove the quotes." if is_number or is_boolean else ""
     return ""
+
+
+def _hint_of_nothing(failure: Failure, wanted: set[str]) -> str:
+    """How to write nothing, where nothing is allowed."""
+    if "array" in wanted and "minItems" not in failure.rules:
+        return " Write [] for none."
+    if "object" in wanted and not failure.rules.get("required"):
+        return " Write {} for none."
+    return ' Write "" for none.' if "string" in wanted and "minLength" not in failure.rules else ""

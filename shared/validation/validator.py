@@ -1,16 +1,18 @@
 """Decides, and gives each mistake its place in the file."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import jsonschema_rs
 
-from shared.model import Document, Finding, JsonValue, Severity
+from shared.model import Document, Finding, JsonValue
+from shared.validation import references
 from shared.validation.mistakes import Mistake, Path
+from shared.validation.unknown import UnknownKeys
 
 if TYPE_CHECKING:
     from shared.validation.search import Search
@@ -18,15 +20,19 @@ if TYPE_CHECKING:
 Locate: TypeAlias = Callable[[bytes, Collection[str]], Mapping[str, tuple[tuple[int, int], tuple[int, int] | None]]]
 """Bytes and JSON pointers -> line and column (from 1) of each value and of its key, and of all above them."""
 
+VALIDATION_VERSION: Final = "1"
+"""Goes up when what is found in a document may change under the same schema, so that every file is judged again."""
+
 _MAX_FINDINGS: Final = 100
 
 
 class Validator:
-    """One JSON Schema (2020-12), compiled. May be shared between threads."""
+    """One JSON Schema (2020-12), compiled, and what it cannot say. May be shared between threads."""
 
     def __init__(self, schema: Mapping[str, JsonValue]) -> None:
         self._schema = dict(schema)
         self._rules = jsonschema_rs.Draft202012Validator(self._schema)
+        self._unknown_keys = UnknownKeys(self._schema)
         canonical = json.dumps(self._schema, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         self.digest = sha256(canonical.encode()).hexdigest()
         """Of the schema, whatever its layout and the order of its keys."""
@@ -38,19 +44,26 @@ class Validator:
         return Search(self._schema)
 
     def findings(self, document: Document, data: bytes, locate: Locate) -> tuple[Finding, ...]:
-        """Everything in the document that the schema does not allow, in the order of the file; all are errors.
+        """Everything in the document that is not as it should be, at most 100, in the order of the file.
 
-        `data` is what the document was read from; it is only asked for places when there is something to point at.
+        What the schema does not allow, and references that lead nowhere, are errors; keys that look misspelled, where
+        the schema allows any, are warnings. `data` is what the document was read from; it is only asked for places
+        when there is something to point at.
         """
-        if self._rules.is_valid(document.value):
-            return ()
-        # Imported here: most processes never see a mistake, and a cold start would pay 0.1 s for it.
-        from shared.validation.explain import mistakes
+        found = list(islice(self._mistakes(document.value), _MAX_FINDINGS))
+        return _placed(document, found, locate(data, {_pointer(mistake.path) for mistake in found})) if found else ()
 
-        found = list(islice(mistakes(self._schema, self._search.errors(document.value)), _MAX_FINDINGS))
-        if not found:
-            found = [Mistake((), "schema", "The file does not follow the schema.")]
-        return _placed(document, found, locate(data, {_pointer(mistake.path) for mistake in found}))
+    def _mistakes(self, value: JsonValue) -> Iterator[Mistake]:
+        """The errors first: of too many, they are kept."""
+        of_schema = () if self._rules.is_valid(value) else self._of_schema(value)
+        return chain(of_schema, references.mistakes(value), self._unknown_keys.mistakes(value))
+
+    def _of_schema(self, value: JsonValue) -> list[Mistake]:
+        # Imported here: most processes never see a mistake, and a cold start would pay 0.1 s for it.
+        from shared.validation.explain import mistakes, without_echoes
+
+        found = without_echoes(islice(mistakes(self._schema, self._search.errors(value)), _MAX_FINDINGS))
+        return found or [Mistake((), "schema", "The file does not follow the schema.")]
 
 
 def _placed(
@@ -69,7 +82,7 @@ def _placed(
             Finding(
                 document.path,
                 mistake.rule,
-                Severity.ERROR,
+                mistake.severity,
                 mistake.message,
                 line,
                 column,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import documents
+from shared import documents, validation
 from shared.documents import Limits
 from shared.listing import ListingLimits
 from shared.model import (
@@ -27,7 +27,8 @@ RULES = Rules.shipped()
 REGISTRATION = Registration("team", SourceName("source"), branches=())
 PATH = FilePath("a/runtime.yaml")
 BLOB = BlobId("0" * 40)
-EXAMPLE = (Path(__file__).parents[2] / "examples/valid/minimal.yaml").read_bytes()
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE = (EXAMPLES / "valid/minimal.yaml").read_bytes()
 NO_JOBS = b"workflow:\n  id: x\n  description: Empty\n  enabled: true\n"
 
 
@@ -73,6 +74,11 @@ class TestRuleset:
         monkeypatch.setattr(documents, "PARSER_VERSION", "another")
         assert RULES.ruleset(REGISTRATION) != before
 
+    def test_moves_with_what_is_checked_besides_the_schema(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = RULES.ruleset(REGISTRATION)
+        monkeypatch.setattr(validation, "VALIDATION_VERSION", "another")
+        assert RULES.ruleset(REGISTRATION) != before
+
     def test_is_the_same_in_every_process(self) -> None:
         assert Rules.shipped().ruleset(REGISTRATION) == RULES.ruleset(REGISTRATION)
 
@@ -111,6 +117,23 @@ class TestJudge:
         assert [(finding.rule, finding.severity, finding.line) for finding in findings] == [
             ("schema-required", severity, 2)
         ]
+
+    @pytest.mark.parametrize(
+        ("mode", "severity"), [(Validation.ENFORCE, Severity.ERROR), (Validation.REPORT, Severity.WARNING)]
+    )
+    def test_what_refers_to_nothing_is_an_error_or_a_warning(self, mode: Validation, severity: Severity) -> None:
+        data = (EXAMPLES / "invalid/unknown_upstream.yaml").read_bytes()
+        document, findings = RULES.judge(PATH, BLOB, data, mode)
+        assert document is not None
+        assert {(finding.rule, finding.severity) for finding in findings} == {("upstream-unknown", severity)}
+
+    @pytest.mark.parametrize("mode", Validation)
+    def test_a_key_that_looks_misspelled_is_a_warning_that_rejects_nothing(self, mode: Validation) -> None:
+        data = (EXAMPLES / "valid/misspelled_optional_keys.yaml").read_bytes()
+        document, findings = RULES.judge(PATH, BLOB, data, mode)
+        assert document is not None
+        assert {(finding.rule, finding.severity) for finding in findings} == {("unknown-key", Severity.WARNING)}
+        assert not RULES.report(findings).rejects
 
     @pytest.mark.parametrize("mode", Validation)
     def test_a_pointer_of_git_lfs_is_called_by_its_name(self, mode: Validation) -> None:

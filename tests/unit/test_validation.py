@@ -1,23 +1,19 @@
 """Every mistake of a file in one run, where it is, and what was expected; and both libraries of one mind."""
 
-import copy
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import jsonschema_rs
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
-from jsonschema import Draft202012Validator, TypeChecker
+from jsonschema import TypeChecker
 
 from shared.documents import Limits, parse, places
 from shared.model import BlobId, Document, FilePath, Finding, JsonValue, Severity
-from shared.validation import Validator
+from shared.validation import Validator, references, unknown
+from shared.validation.mistakes import nearest
 
 ROOT = Path(__file__).parents[2]
 SCHEMA: dict[str, Any] = json.loads((ROOT / "shared/schemas/samara.schema.json").read_text("utf-8"))
@@ -37,15 +33,6 @@ def under(rules: dict[str, Any], text: str) -> list[tuple[int | None, int | None
     """What is found in `text` when the value of the key v has these rules."""
     found = judge({"properties": {"v": rules}}, text)
     return [(finding.line, finding.column, finding.pointer, finding.message) for finding in found]
-
-
-def test_the_schema_is_a_schema() -> None:
-    Draft202012Validator.check_schema(SCHEMA)
-
-
-def test_every_definition_is_used() -> None:
-    text = json.dumps(SCHEMA)
-    assert [name for name in SCHEMA["$defs"] if f'"#/$defs/{name}"' not in text] == []
 
 
 def test_the_digest_is_the_schema_s_whatever_its_layout() -> None:
@@ -68,7 +55,16 @@ def test_places_are_not_looked_for_in_a_valid_file() -> None:
     [
         ({"type": "string"}, "v: 1", (1, 4, "/v", "v must be text, but is 1. Put it in quotes.")),
         ({"type": "string"}, "v: true", (1, 4, "/v", "v must be text, but is true. Put it in quotes.")),
-        ({"type": "string"}, "v:", (1, 3, "/v", "v must be text, but is empty (null).")),
+        ({"type": "string"}, "v:", (1, 3, "/v", 'v must be text, but is empty (null). Write "" for none.')),
+        ({"type": "string", "minLength": 1}, "v:", (1, 3, "/v", "v must be text, but is empty (null).")),
+        ({"type": "array"}, "v:", (1, 3, "/v", "v must be a list, but is empty (null). Write [] for none.")),
+        ({"type": "array", "minItems": 1}, "v: {}", (1, 4, "/v", "v must be a list, but is an empty mapping.")),
+        ({"type": "object"}, "v:", (1, 3, "/v", "v must be a mapping, but is empty (null). Write {} for none.")),
+        (
+            {"type": "object", "required": ["a"]},
+            "v: []",
+            (1, 4, "/v", "v must be a mapping, but is an empty list."),
+        ),
         ({"type": "string"}, "v: [1]", (1, 4, "/v", "v must be text, but is a list.")),
         (
             {"type": "integer"},
@@ -87,7 +83,7 @@ def test_places_are_not_looked_for_in_a_valid_file() -> None:
             (1, 4, "/v", 'v must be a list, but is the text "x". Begin each item with - on a line of its own.'),
         ),
         ({"type": ["integer", "null"]}, "v: x", (1, 4, "/v", 'v must be a whole number or null, but is the text "x".')),
-        ({"type": "object"}, "v: []", (1, 4, "/v", "v must be a mapping, but is an empty list.")),
+        ({"type": "object"}, "v: []", (1, 4, "/v", "v must be a mapping, but is an empty list. Write {} for none.")),
         (
             {"enum": ["batch", "streaming"]},
             "v: stream",
@@ -113,7 +109,7 @@ def test_places_are_not_looked_for_in_a_valid_file() -> None:
         (
             {"required": ["extracts"]},
             "v: {extract: 1}",
-            (1, 4, "/v", "v lacks the key extracts. Did you mean extract?"),
+            (1, 5, "/v/extract", "v lacks the key extracts: was extract meant to be extracts?"),
         ),
         (
             {"items": {"type": "string"}},
@@ -182,6 +178,128 @@ def test_a_mistake_that_an_alias_brings_is_shown_at_the_alias() -> None:
     ]
 
 
+# -- One mistake is one finding ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "text", "expected"),
+    [
+        ({"type": "string", "enum": ["a"]}, "v: 1", ["v must be a, but is 1."]),
+        ({"const": "a", "type": "string"}, "v: [1]", ["v must be a, but is a list."]),
+        ({"minimum": 1, "exclusiveMinimum": 0, "maximum": 9}, "v: 0", ["v must be from 1 to 9, but is 0."]),
+        (
+            {"anyOf": [{"type": "string"}, {"type": "string", "format": "file-path"}]},
+            "v: 1",
+            ["v must be text, but is 1."],
+        ),
+        (
+            {"properties": {"size": {}}, "required": ["size"], "additionalProperties": False},
+            "v: {sise: 1}",
+            ["v lacks the key size: was sise meant to be size?"],
+        ),
+        (
+            {"properties": {"a_name": {}, "b_name": {}}, "required": ["a_name", "b_name"]},
+            "v: {c_name: 1}",
+            ["v lacks the key b_name.", "v lacks the key a_name: was c_name meant to be a_name?"],
+        ),
+        (
+            {"properties": {"size": {"type": "string"}}, "required": ["size"]},
+            "v: {sise: 1, other: 2}",
+            ["v lacks the key size: was sise meant to be size?"],
+        ),
+    ],
+)
+def test_one_mistake_is_told_once(rules: dict[str, Any], text: str, expected: list[str]) -> None:
+    assert [message for _, _, _, message in under(rules, text)] == expected
+
+
+class TestAKeyThatTheSchemaAllowsAndDoesNotName:
+    NAMED: ClassVar[dict[str, Any]] = {"properties": {"onError": {}, "name": {}}}
+
+    def test_is_a_warning_when_it_looks_misspelled(self) -> None:
+        [finding] = judge({"properties": {"v": self.NAMED}}, "v:\n  onEror: [1]\n")
+        assert (finding.rule, finding.severity, finding.line, finding.column) == ("unknown-key", Severity.WARNING, 2, 3)
+        assert finding.pointer == "/v/onEror"
+        assert finding.message == "v has the key onEror, which means nothing here. Did you mean onError?"
+
+    @pytest.mark.parametrize(
+        ("rules", "text"),
+        [
+            (NAMED, "v: {owner: x, colour: y}"),
+            (NAMED, "v: {onError: 1, onEror: 2}"),
+            (NAMED, "v: {name: x}"),
+            (NAMED, "v: [onEror]"),
+            ({"type": "object"}, "v: {onEror: 1}"),
+            ({**NAMED, "additionalProperties": {"type": "integer"}}, "v: {onEror: 1}"),
+            ({**NAMED, "patternProperties": {"^x": {}}}, "v: {onEror: 1}"),
+            ({"allOf": [NAMED, {"properties": {"onEror": {}}}]}, "v: {onEror: 1}"),
+            ({"anyOf": [NAMED, {"properties": {"onEror": {}}}]}, "v: {onEror: 1}"),
+            ({"oneOf": [NAMED], "properties": {"onEror": {}}}, "v: {onErorr: 1}"),
+        ],
+    )
+    def test_is_nobody_s_business_else(self, rules: dict[str, Any], text: str) -> None:
+        assert under(rules, text) == []
+
+    @pytest.mark.parametrize(
+        ("rules", "text", "pointer"),
+        [
+            ({"items": NAMED}, "v: [{}, {onEror: 1}]", "/v/1/onEror"),
+            ({"additionalProperties": NAMED}, "v: {a: {onEror: 1}}", "/v/a/onEror"),
+            ({**NAMED, "additionalProperties": True}, "v: {onEror: 1}", "/v/onEror"),
+            ({"anyOf": [NAMED, {"type": "null"}]}, "v: {onEror: 1}", "/v/onEror"),
+            ({"anyOf": [{"type": "array", "items": NAMED}, {"type": "string"}]}, "v: [{onEror: 1}]", "/v/0/onEror"),
+            ({"properties": {"a/b~c": NAMED}}, "v: {a/b~c: {onEror: 1}}", "/v/a~1b~0c/onEror"),
+        ],
+    )
+    def test_is_found_wherever_it_is(self, rules: dict[str, Any], text: str, pointer: str) -> None:
+        assert [(rule, there) for rule, there in self.found(rules, text)] == [("unknown-key", pointer)]
+
+    @pytest.mark.parametrize(("kind", "pointers"), [("a", ["/v/sise"]), ("b", []), ("c", [])])
+    def test_is_compared_with_those_of_the_branch_that_is_meant(self, kind: str, pointers: list[str]) -> None:
+        rules = {
+            "oneOf": [
+                {"properties": {"kind": {"const": "a"}, "size": {}}},
+                {"properties": {"kind": {"const": "b"}, "colour": {}}},
+            ]
+        }
+        unknown = [there for rule, there in self.found(rules, f"v: {{kind: {kind}, sise: 1}}") if rule == "unknown-key"]
+        assert unknown == pointers
+
+    def test_is_not_told_twice_when_a_key_that_must_be_there_is_meant(self) -> None:
+        rules = {"properties": {"size": {}, "side": {}}, "required": ["size"]}
+        assert self.found(rules, "v: {sise: 1}") == [("schema-required", "/v/sise")]
+
+    def test_is_told_beside_errors_and_after_them_where_there_are_too_many(self) -> None:
+        rules = {**self.NAMED, "additionalProperties": True, "minProperties": 9}
+        assert self.found(rules, "v: {onEror: 1}") == [("schema-min-properties", "/v"), ("unknown-key", "/v/onEror")]
+        many = {"properties": {"a": {"items": {"type": "string"}}, "onError": {}}}
+        assert {rule for rule, _ in self.found(many, f"v: {{onEror: 1, a: [{', '.join('1' * 200)}]}}")} == {
+            "schema-type"
+        }
+
+    def test_is_compared_with_those_beside_a_reference_and_behind_it(self) -> None:
+        behind = {"properties": {"names": {}, "size": {}}}
+        schema = {"properties": {"v": {"$ref": "#/$defs/A", "properties": {"name": {}}}}, "$defs": {"A": behind}}
+        assert judge(schema, "v: {names: 1}") == ()
+        found = judge(schema, "v: {nmae: 1, names: 1, sise: 1}")
+        assert [finding.message.rpartition(" ")[2] for finding in found] == ["name?", "size?"]
+
+    @pytest.mark.parametrize("key", ["onErro{}", "{}"])
+    def test_of_a_file_full_of_them_is_looked_at_no_more_than_is_bearable(
+        self, key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compared = []
+        monkeypatch.setattr(unknown, "nearest", lambda *words: compared.append(words) or nearest(*words))
+        value = {"v": {key.format(number): 1 for number in range(50_000)}}
+        schema = {"properties": {"v": {"properties": {f"onError{number}": {} for number in range(50)}}}}
+        Validator(schema).findings(Document(PATH, BLOB, value), b"", lambda data, pointers: {})
+        assert 0 < len(compared) <= 1000
+
+    @staticmethod
+    def found(rules: dict[str, Any], text: str) -> list[tuple[str, str]]:
+        return [(finding.rule, finding.pointer) for finding in judge({"properties": {"v": rules}}, text)]
+
+
 BY_TYPE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 BY_KIND = {
     "type": "object",
@@ -206,6 +324,21 @@ class TestTheBranchThatWasMeant:
             (1, 23, "/v/path", "path must be text, but is 1. Put it in quotes.")
         ]
 
+    def test_is_named_by_the_mapping_of_a_discriminator(self) -> None:
+        defs = {name.upper(): {"type": "object", "required": [name]} for name in "ab"}
+        rules = {
+            "discriminator": {"propertyName": "kind", "mapping": {"one": "#/$defs/A", "two": "#/$defs/B"}},
+            "oneOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}],
+        }
+        schema = {"properties": {"v": rules}, "$defs": defs}
+        assert [finding.message for finding in judge(schema, "v: {kind: two}")] == ["v lacks the key b."]
+        assert [finding.message for finding in judge(schema, "v: {kind: two, a: 1, b: 1}")] == [
+            "v fits more than one of the allowed forms."
+        ]
+        assert [finding.message for finding in judge(schema, "v: {kind: tow}")] == [
+            'kind must be one or two, but is the text "tow". Did you mean two?'
+        ]
+
     def test_is_the_one_with_the_fewest_mistakes_when_several_have_its_type(self) -> None:
         rules = {"anyOf": [{"type": "object", "required": ["a", "b"]}, {"type": "object", "required": ["c"]}]}
         assert under(rules, "v: {d: 1}") == [(1, 4, "/v", "v lacks the key c.")]
@@ -223,8 +356,9 @@ class TestTheBranchThatWasMeant:
 
     def test_is_told_by_its_key(self) -> None:
         assert under(BY_KEY, "v: {workflows: 1}") == [
-            (1, 4, "/v", "v lacks the key workflow or runtime. Did you mean workflows?")
+            (1, 5, "/v/workflows", "v lacks the key workflow: was workflows meant to be workflow?")
         ]
+        assert under(BY_KEY, "v: {jobs: 1}") == [(1, 4, "/v", "v lacks the key workflow or runtime.")]
         message = "v has the keys runtime and workflow: only one of them may be there."
         assert under(BY_KEY, "v: {runtime: 1, workflow: 1}") == [(1, 17, "/v/workflow", message)]
 
@@ -241,60 +375,16 @@ class TestTheBranchThatWasMeant:
         assert [finding.message for finding in found] == ["arguments must be a mapping, but is 1."]
 
 
-# -- Both libraries of one mind --------------------------------------------------------------------------------------
-
-KEYS = st.sampled_from(["id", "workflow", "runtime", "jobs", "function_type", "arguments", "on", "columns", "retry"])
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
-NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-NEAR_A_LIMIT = st.sampled_from([0, 1, 0.0, 1.0, -0.0, 30, 30.0, 30.5, 31, 1e300, 2**53 + 1, 2**63 - 1])
-WORDS = st.sampled_from(["", " ", "file", "batch", "filter", "join", "http://x", "é", "🚀"])
-SCALARS = st.none() | st.booleans() | NUMBERS | NEAR_A_LIMIT | TEXT | WORDS
-JSON: st.SearchStrategy[Any] = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | KEYS, inner, max_size=3), max_leaves=5
-)
-
-
-def containers(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict | list):
-        yield value
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from containers(inner)
-
-
-@st.composite
-def mutants(draw: st.DrawFn) -> Any:
-    """A valid document with one to three changes anywhere in it."""
-    value = copy.deepcopy(draw(st.sampled_from(EXAMPLES)))
-    for _ in range(draw(st.integers(1, 3))):
-        container = draw(st.sampled_from(list(containers(value))))
-        if isinstance(container, dict):
-            key = draw(st.sampled_from(sorted(container)) | KEYS if container else KEYS)
-            if draw(st.booleans()):
-                container.pop(key, None)
-            else:
-                container[key] = draw(JSON)
-        elif container and draw(st.booleans()):
-            container.pop(draw(st.integers(0, len(container) - 1)))
-        else:
-            container.insert(0, draw(JSON))
-    return value
-
-
-@given(mutants() | JSON)
-def test_both_libraries_give_one_verdict_and_every_no_is_explained(value: Any) -> None:
-    is_valid = jsonschema_rs.Draft202012Validator(SCHEMA).is_valid(value)
-    assert is_valid == Draft202012Validator(SCHEMA).is_valid(value)
-    findings = SAMARA.findings(Document(PATH, BLOB, value), b"", lambda data, pointers: {})
-    assert is_valid == (not findings)
-    assert "schema" not in {finding.rule for finding in findings}, "the libraries disagree, or nothing explains it"
-    assert all(finding.message[-1] in ".?" for finding in findings)
-
-
 # -- Files full of mistakes ------------------------------------------------------------------------------------------
 
 MANY = 90_000
 LOOKS = 20_000
 """More than any file of many values needs, and far fewer than it has."""
+
+
+EXTRACT: dict[str, Any] = {"id": "e", "extract_type": "file", "method": "batch", "data_format": "csv", "location": "x"}
+EXTRACT |= {"schema": "", "options": {}}
+TRANSFORM = {"id": "t", "upstream_id": "e", "options": {}}
 
 
 def job(**others: Any) -> dict[str, Any]:
@@ -307,7 +397,7 @@ def workflow(*jobs: Any) -> dict[str, Any]:
 
 
 def functions(*those: Any) -> dict[str, Any]:
-    return workflow(job(transforms=[{"id": "t", "upstream_id": "e", "options": {}, "functions": list(those)}]))
+    return workflow(job(extracts=[EXTRACT], transforms=[{**TRANSFORM, "functions": list(those)}]))
 
 
 def function(kind: str, **arguments: Any) -> dict[str, Any]:
@@ -331,7 +421,7 @@ LARGE: dict[str, tuple[Any, int]] = {
     "functions of an unknown type": (functions(*[{"function_type": "x", "arguments": {}}] * (MANY // 3)), 100),
     "a list for a function": (functions(["x"] * MANY), 1),
     "invalid columns of a function": (function("cast", columns=[{}] * MANY), 100),
-    "text that two branches may have": (function("join", other_upstream_id="a", on=[1] * MANY), 100),
+    "text that two branches may have": (function("join", other_upstream_id="e", on=[1] * MANY), 100),
     "valid columns, then an invalid one": (
         function("cast", columns=[COLUMN] * (MANY // 3) + [{**COLUMN, "cast_type": 1}]),
         1,
@@ -345,7 +435,8 @@ IN_LITTLE_MEMORY = """
 import json, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (600 * 2**20, 600 * 2**20))
 from shared.model import BlobId, Document, FilePath
-from shared.validation import Validator
+from shared.validation import Validator, references, unknown
+from shared.validation.mistakes import nearest
 with open("shared/schemas/samara.schema.json", encoding="utf-8") as file:
     validator = Validator(json.load(file))
 document = Document(FilePath("a"), BlobId("0" * 40), json.load(sys.stdin))
@@ -389,6 +480,15 @@ class TestALargeFile:
             timeout=60,
         )
         assert (done.stdout, done.stderr[-300:]) == (f"{expected}\n", "")
+
+    def test_of_references_that_lead_nowhere_is_compared_with_few_ids(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        compared = []
+        monkeypatch.setattr(references, "did_you_mean", lambda *words: compared.append(words) or "")
+        extracts = [{**EXTRACT, "id": f"e{number}"} for number in range(3000)]
+        transforms = [{**TRANSFORM, "id": f"t{n}", "upstream_id": f"x{n}", "functions": []} for n in range(3000)]
+        value = workflow(job(extracts=extracts, transforms=transforms))
+        assert len(SAMARA.findings(Document(PATH, BLOB, value), b"", lambda data, pointers: {})) == 100
+        assert len(compared) == 100
 
     def test_has_its_first_mistakes_told_in_the_order_of_the_file(self) -> None:
         findings = SAMARA.findings(Document(PATH, BLOB, LARGE["invalid headers"][0]), b"", lambda data, pointers: {})
