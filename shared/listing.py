@@ -175,7 +175,7 @@ def _objection(
 def too_large(path: FilePath, size: int, max_bytes: int) -> Finding:
     """The finding about a file of more bytes than are read."""
     message = f"The file has {size:,} bytes; at most {max_bytes:,} are read."
-    return Finding(_shown(path), "file-too-large", Severity.ERROR, message)
+    return Finding(_shown(path), "file-too-large", Severity.ERROR, message, 1, 1)
 
 
 def too_many_bytes(total: int, root: str, limits: ListingLimits) -> Finding | None:

@@ -1,12 +1,11 @@
 """Which files differ from what a branch has: what a quick local run of `validate` needs to look at."""
 
 import os
-import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 from shared.cli.files import File
+from shared.cli.working_tree import Said, git, marked, top
 from shared.errors import InvalidRequest, SourceFailed
 
 _FIELD: Final = "changed-since"
@@ -26,45 +25,41 @@ class Changes:
         folder, name = os.path.split(os.path.realpath(file.place))
         return os.path.normcase(os.path.join(folder, name)) in self._of_folder(_repository(folder))
 
-    def _changed(self, top: str) -> frozenset[str]:
-        base = self._merge_base(top)
+    def _changed(self, above: str) -> frozenset[str]:
+        base = self._merge_base(above)
         # A file that was renamed is there by its new name.
-        tracked = _git(top, "diff", "--name-only", "--no-renames", "--diff-filter=d", "-z", base, "--")
-        untracked = _git(top, "ls-files", "--others", "--exclude-standard", "-z")
-        if tracked is None or untracked is None:
-            raise SourceFailed(f"Git cannot tell what changed in {top}.", hint=f"`git diff {base}` there says why.")
-        names = [name for name in (tracked + untracked).split(b"\0") if name]
-        return frozenset(os.path.normcase(os.path.join(top, *os.fsdecode(name).split("/"))) for name in names)
+        tracked = git(above, "diff", "--name-only", "--no-renames", "--diff-filter=d", "-z", base, "--")
+        untracked = git(above, "ls-files", "--others", "--exclude-standard", "-z")
+        if tracked.output is None or untracked.output is None:
+            reason = tracked.reason if tracked.output is None else untracked.reason
+            hint = f"`git diff {base}` there says why."
+            raise SourceFailed(f"Git cannot tell what changed in {above}{_because(reason)}.", hint=hint)
+        names = [name for name in (tracked.output + untracked.output).split(b"\0") if name]
+        return frozenset(os.path.normcase(os.path.join(above, *os.fsdecode(name).split("/"))) for name in names)
 
-    def _merge_base(self, top: str) -> str:
-        commit = _git(top, "rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
-        if commit is None:
+    def _merge_base(self, above: str) -> str:
+        commit = git(above, "rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
+        if commit.output is None:
             hint = "Name a branch, a tag or a commit, such as origin/main; `git fetch` gets what is new."
-            raise InvalidRequest(f"The repository {top} has no commit {self._ref!r}.", field=_FIELD, hint=hint)
-        base = _git(top, "merge-base", commit.decode().strip(), "HEAD")
-        if base is None:
-            hint = "In a pipeline, check out with fetchDepth: 0."
-            message = f"{self._ref!r} and HEAD of {top} have no common commit, as far as this clone knows."
+            message = f"The repository {above} has no commit {self._ref!r}{_because(commit.reason)}."
             raise InvalidRequest(message, field=_FIELD, hint=hint)
-        return base.decode().strip()
+        base = git(above, "merge-base", commit.output.decode().strip(), "HEAD")
+        if base.output is None:
+            hint = "In a pipeline, check out with fetchDepth: 0."
+            message = f"{self._ref!r} and HEAD of {above} have no common commit, as far as this clone knows"
+            raise InvalidRequest(f"{message}{_because(base.reason)}.", field=_FIELD, hint=hint)
+        return base.output.decode().strip()
 
 
-@cache
 def _repository(folder: str) -> str:
-    top = _git(folder, "rev-parse", "--show-toplevel")
-    if top is None:
+    begin = marked(folder)
+    above: Said = top(begin or folder)
+    if above.output is None:
         hint = "Without --changed-since every file is judged."
-        raise InvalidRequest(f"{folder} is in no working tree of Git.", field=_FIELD, hint=hint)
-    # The line's end is Git's; a folder's name may end with white space.
-    return str(Path(os.fsdecode(top.removesuffix(b"\n"))))
+        message = f"Git does not read {begin}{_because(above.reason)}." if begin else ""
+        raise InvalidRequest(message or f"{folder} is in no working tree of Git.", field=_FIELD, hint=hint)
+    return os.fsdecode(above.output)
 
 
-def _git(folder: str, *arguments: str) -> bytes | None:
-    """What git says; None when it refuses. It is the person's own git, in the person's own environment."""
-    command = ["git", "-C", folder, *arguments]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 (no shell)
-    except OSError as error:
-        hint = "Install Git (https://git-scm.com) and see that `git` is on the PATH."
-        raise SourceFailed(f"Git cannot be started: {error.strerror}.", hint=hint) from error
-    return None if done.returncode else done.stdout
+def _because(reason: str) -> str:
+    return f" ({reason.removeprefix('fatal: ')})" if reason else ""

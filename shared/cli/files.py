@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from shared.cli.working_tree import ignored
 from shared.errors import InvalidRequest
 from shared.model import BlobId, FilePath, Finding, Registration, Severity, Tree, TreeEntry, TreeId
 
@@ -26,6 +27,8 @@ STDIN: Final = "-"
 _MOST_READ: Final = 64 * 1024 * 1024
 """Bytes of a stream, which tells no size: far above what a file may have."""
 _ANY_NAME: Final = "*"
+_SEPARATOR: Final = "[\\\\/]" if os.name == "nt" else "/"
+_STARS: Final = re.compile(rf"(?:^|(?<={_SEPARATOR}))(?:\*\*{_SEPARATOR}+)*\*\*(?:{_SEPARATOR}+|$)")
 _UNSHOWABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -40,9 +43,11 @@ class File(NamedTuple):
 
     def read(self) -> bytes:
         """Its bytes. Raises `InvalidRequest` when it cannot be read."""
-        if self.place is None:
-            return sys.stdin.buffer.read(_MOST_READ + 1)
         try:
+            if self.place is None:
+                if sys.stdin is None:
+                    raise OSError("it is closed")
+                return sys.stdin.buffer.read(_MOST_READ + 1)
             with open(self.place, "rb") as stream:
                 return stream.read() if self.size else stream.read(_MOST_READ + 1)
         except OSError as error:
@@ -64,14 +69,18 @@ def named(
     Raises `InvalidRequest` about a path that cannot be read or, unless `allow_none`, leads to no file.
     """
     files: dict[str | None, File] = {}
-    findings: dict[Finding, None] = {}
+    findings: dict[tuple[str, str], Finding] = {}
     for path in paths:
         found = _of_path(rules, path, registration, stdin_name)
         if not allow_none and not found.files and not _has_error(found.findings):
             raise _nothing(path, registration, found.findings)
-        files.update((file.place, file) for file in found.files)
-        findings.update(dict.fromkeys(found.findings))
-    return Named(tuple(files.values()), tuple(findings))
+        for file in found.files:
+            files.setdefault(file.place and os.path.normcase(os.path.realpath(file.place)), file)
+        for finding in found.findings:
+            # Of a link the finding is about the link.
+            folder, name = os.path.split(finding.path)
+            findings.setdefault((os.path.join(os.path.realpath(folder), name), finding.rule), finding)
+    return Named(tuple(files.values()), tuple(findings.values()))
 
 
 def is_glob(path: str) -> bool:
@@ -85,8 +94,25 @@ def _of_path(rules: "Rules", path: str, registration: Registration, stdin_name: 
     if not is_glob(path):
         return _of_place(rules, path, registration)
     # As a shell would, which on Windows leaves it to us.
-    found = [_of_place(rules, one, registration) for one in sorted(glob.glob(path, recursive=True))]
+    found = [_of_place(rules, one, registration) for one in sorted(set(_expanded(path)))]
     return Named(tuple(f for one in found for f in one.files), tuple(f for one in found for f in one.findings))
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    """As `glob.glob` with `recursive`, which would follow links that lead round and round below `**`."""
+    stars = _STARS.search(pattern)
+    if stars is None:
+        yield from glob.glob(pattern)
+        return
+    above, below = pattern[: stars.start()], pattern[stars.end() :]
+    for start in glob.glob(above) if glob.has_magic(above) else [above]:
+        for folder, folders, names in os.walk(start or "."):
+            folders[:] = [one for one in folders if not one.startswith(".")]
+            inside = folder if start else folder[2:]
+            if below:
+                yield from _expanded(os.path.join(glob.escape(inside), below))
+            else:
+                yield from (os.path.join(inside, name) for name in ("", *names) if not name.startswith("."))
 
 
 def _of_place(rules: "Rules", path: str, registration: Registration) -> Named:
@@ -114,16 +140,21 @@ def _named(folder: str, selection: "Selection") -> Named:
 
 
 def _entries(folder: str) -> Iterator[TreeEntry]:
-    """The folder as Git would list it. No id: which files are configs does not depend on what is in them."""
-    open_folders = [""]
+    """The folder as Git would list it: without what it ignores, and without the files of other repositories below it.
+
+    No id: which files are configs does not depend on what is in them.
+    """
+    real, left_out, open_folders = os.path.realpath(folder), ignored(folder), [""]
     while open_folders:
         above = open_folders.pop()
         with os.scandir(os.path.join(folder, above) if above else folder) as inside:
             for one in inside:
                 path = f"{above}/{one.name}" if above else one.name
+                if left_out and os.path.normcase(os.path.join(real, path)) in left_out:
+                    continue
                 info = one.stat(follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
-                    if one.name != ".git":
+                    if one.name != ".git" and not os.path.lexists(os.path.join(one.path, ".git")):
                         open_folders.append(path)
                 elif stat.S_ISLNK(info.st_mode):
                     yield TreeEntry(FilePath(path), "120000", BlobId(""), info.st_size)

@@ -2,11 +2,11 @@
 
 import re
 from typing import Final, Protocol
-from unicodedata import east_asian_width
+from unicodedata import category, east_asian_width
 
 import click
 
-from shared.cli.output import counted, note, printable, say, say_json
+from shared.cli.output import counted, note, one_line, printable, say, say_json
 from shared.model import Finding, Report, Severity
 
 _LINE_BREAK: Final = re.compile("\r\n|\r|\n")
@@ -86,7 +86,7 @@ class AzurePipelines:
             kind = {Severity.ERROR: "error", Severity.WARNING: "warning"}.get(finding.severity)
             where = f" (at {place_in(finding.pointer)})" if finding.pointer else ""
             if kind is None:
-                say(f"{finding.path}: {finding.severity}: {finding.message} [{finding.rule}]")
+                say(one_line(f"{finding.path}: {finding.severity}: {finding.message} [{finding.rule}]"))
             else:
                 place = {"sourcepath": finding.path, "linenumber": finding.line, "columnnumber": finding.column}
                 said = {name: value for name, value in place.items() if value}
@@ -123,9 +123,9 @@ def place_in(pointer: str) -> str:
 def _headline(finding: Finding) -> str:
     place = ":".join(str(part) for part in (finding.path, finding.line, finding.column) if part)
     severity = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-    rule = click.style(f"[{printable(finding.rule)}]", dim=True)
-    where = f"{click.style(printable(place), bold=True)}: " if place else ""
-    return f"{where}{severity} {printable(finding.message)} {rule}"
+    rule = click.style(f"[{one_line(finding.rule)}]", dim=True)
+    where = f"{click.style(one_line(place), bold=True)}: " if place else ""
+    return f"{where}{severity} {one_line(finding.message)} {rule}"
 
 
 def _frame(line: str, number: int, column: int, place: str) -> tuple[str, str]:
@@ -137,7 +137,7 @@ def _frame(line: str, number: int, column: int, place: str) -> tuple[str, str]:
     gutter = f"{number:>6} | "
     space = " " * (_columns(dots + before))
     text = f"{dots}{before}{after}{'...' if len(line) > begin + _WIDTH else ''}"
-    caret = click.style("^", fg="red", bold=True) + (f" {printable(place)}" if place else "")
+    caret = click.style("^", fg="red", bold=True) + (f" {one_line(place)}" if place else "")
     return f"{click.style(gutter, dim=True)}{printable(text)}", f"{' ' * (len(gutter) - 2)}| {space}{caret}"
 
 
@@ -147,7 +147,13 @@ def _visible(text: str) -> str:
 
 
 def _columns(text: str) -> int:
-    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+    return sum(_width(letter) for letter in text)
+
+
+def _width(letter: str) -> int:
+    if category(letter) in ("Mn", "Me"):
+        return 0  # It is drawn over the letter before it.
+    return 2 if east_asian_width(letter) in "WF" else 1
 
 
 # -- Azure Pipelines -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ shown, not sent.
 
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 import click
 
@@ -71,14 +72,27 @@ def printable(text: str) -> str:
     return _AGENT_COMMAND.sub(r"#\\x23", text)
 
 
+def one_line(text: str) -> str:
+    """As `printable`, for what must not begin a line of its own: a key may hold a line break."""
+    return printable(text).replace("\n", "\\n")
+
+
 def say(text: str) -> None:
     """A line of the result."""
     click.echo(printable(text))
 
 
 def note(text: str) -> None:
-    """A line about the result, on stderr."""
-    click.echo(printable(text), err=True)
+    """A line about the result, on stderr. Where that cannot be written, what is done and decided stays the same."""
+    try:
+        click.echo(printable(text), err=True)
+    except OSError:
+        let_go_of(sys.stderr)
+
+
+def let_go_of(stream: TextIO) -> None:
+    """The interpreter flushes it once more on its way out, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say_json(value: object) -> None:
@@ -100,7 +114,7 @@ def local_time(instant: str) -> str:
 def say_report(report: Mapping[str, Any], indent: str = "") -> None:
     """A report as the HTTP API has it, one finding a line."""
     for finding in report["findings"]:
-        say(indent + _of_finding(finding))
+        say(indent + one_line(_of_finding(finding)))
     if report["omitted"]:
         say(f"{indent}... and {report['omitted']} more")
 

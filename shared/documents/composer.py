@@ -51,7 +51,7 @@ def parse(path: FilePath, blob_id: BlobId, data: bytes, limits: Limits) -> Docum
     """The one meaning of `data`, or every reason why it has none, in the order of the file; all are errors."""
     if len(data) > limits.max_bytes:
         message = f"The file has {len(data):,} bytes; at most {limits.max_bytes:,} are read."
-        return (Finding(path, "file-too-large", Severity.ERROR, message),)
+        return (Finding(path, "file-too-large", Severity.ERROR, message, 1, 1),)
     data = data.removeprefix(encoding.BOM)
     complaints = Complaints(path, limits.max_findings)
     value: JsonValue = None
@@ -159,9 +159,8 @@ class _Composer:
             elif isinstance(event, DocumentStartEvent):
                 self._begin_document(event)
         if not self._documents:
-            self._complaints.add(
-                Refusal("not-a-mapping", "The file is empty: a mapping (key: value) is expected."), None
-            )
+            message = "The file is empty: a mapping (key: value) is expected."
+            self._complaints.add(Refusal("not-a-mapping", message), (1, 1))
         return self._root
 
     def _begin_document(self, event: DocumentStartEvent) -> None:
@@ -196,7 +195,10 @@ class _Composer:
         if not self._stack and not is_mapping:
             self._complain_of_root("a list", event)
         elif self._stack and self._stack[-1].wants_key:
-            self._complain("key-not-text", "A key must be text; this is a mapping or a list.", event)
+            message = "A key must be text; this is a mapping or a list."
+            if is_mapping and event.flow_style:
+                message = "A key must be text; this is a mapping in braces. Put the {{ }} of a template in quotes."
+            self._complain("key-not-text", message, event)
         self._stack.append(_Frame(event.anchor, {} if is_mapping else None))
 
     def _end(self) -> None:

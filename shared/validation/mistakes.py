@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 from shared.model import JsonValue, Severity
@@ -83,7 +84,11 @@ def nearest(word: str, candidates: Collection[str], likeness: float = 0.6) -> st
     """The candidate that a misspelled word was probably meant to be. `likeness` is between 0 and 1."""
     if len(word) > _TEXT_SHOWN:
         return None
-    return next(iter(get_close_matches(word, list(candidates)[:_CANDIDATES], n=1, cutoff=likeness)), None)
+    originals: dict[str, str] = {}
+    for candidate in islice(candidates, _CANDIDATES):
+        originals.setdefault(candidate.casefold(), candidate)
+    close = get_close_matches(word.casefold(), originals, n=1, cutoff=likeness)
+    return originals[close[0]] if close else None
 
 
 def did_you_mean(word: str, candidates: Collection[str]) -> str:

@@ -65,6 +65,12 @@ def _pattern(failure: Failure) -> str:
     return f"has a wrong form, it is {shown(failure.value)}. Expected: {wanted.rstrip('.')}"
 
 
+def _no_more_items(failure: Failure) -> str:
+    most = len(failure.rules.get("prefixItems", ()))
+    wanted = f"have at most {_count(most, 'item')}" if most else "be an empty list"
+    return f"must {wanted}, but has {len(failure.value)}"
+
+
 def _plain(value: JsonValue) -> str:
     return clipped(value) if isinstance(value, str) else json.dumps(value)
 
@@ -84,6 +90,7 @@ _PHRASES: Final[Mapping[str, Callable[[Failure], str]]] = {
     "exclusiveMinimum": _bound("more than"),
     "exclusiveMaximum": _bound("less than"),
     "pattern": _pattern,
+    "items": _no_more_items,
     "uniqueItems": lambda _: "has the same item twice",
 }
 

@@ -5,7 +5,6 @@ kilobyte: for a file of a megabyte, gigabytes the one and ten seconds the other.
 each item of a list, and the second goes only into items that were refused, and no further than it is asked to.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
@@ -16,6 +15,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from shared.model import JsonValue
+from shared.validation.patterns import matcher
 
 MAX_ERRORS: Final = 100
 """Of one branch of `oneOf` or `anyOf`: their errors are kept until the branch that was meant is known."""
@@ -31,6 +31,8 @@ class Search:
         self._compiled: dict[int, jsonschema_rs.Draft202012Validator] = {}
         keywords = {
             "items": self._items,
+            "pattern": _pattern,
+            "patternProperties": self._pattern_properties,
             "additionalProperties": self._additional_properties,
             "oneOf": _choice(lambda valid: valid == 1),
             "anyOf": _choice(lambda valid: valid >= 1),
@@ -43,10 +45,13 @@ class Search:
         return self._validator.iter_errors(value)
 
     def _items(self, validator: Any, rules: Any, value: Any, around: Mapping[str, Any]) -> Errors:
+        if not isinstance(value, list):
+            return
+        first = len(around.get("prefixItems", ()))
         if rules is False:
-            yield from Draft202012Validator.VALIDATORS["items"](validator, rules, value, around)
-        elif isinstance(value, list):
-            first = len(around.get("prefixItems", ()))
+            if len(value) > first:
+                yield ValidationError("has more items than are allowed")
+        else:
             yield from self._refused(validator, rules, islice(enumerate(value), first, None))
 
     def _additional_properties(self, validator: Any, rules: Any, value: Any, around: Mapping[str, Any]) -> Errors:
@@ -57,6 +62,11 @@ class Search:
             yield from self._refused(validator, rules, ((key, value[key]) for key in others))
         elif next(others, None) is not None:
             yield ValidationError("has keys that are not allowed")
+
+    def _pattern_properties(self, validator: Any, wanted: Any, value: Any, around: Mapping[str, Any]) -> Errors:
+        for pattern, rules in wanted.items() if isinstance(value, dict) else ():
+            matches = matcher(pattern)
+            yield from self._refused(validator, rules, ((key, value[key]) for key in value if matches(key)))
 
     def _refused(self, validator: Any, rules: Any, values: Iterator[tuple[str | int, Any]]) -> Errors:
         accepts = self._rules(rules).is_valid
@@ -74,8 +84,13 @@ class Search:
 
 def unknown_keys(value: Mapping[str, Any], rules: Mapping[str, Any]) -> Iterator[str]:
     """The keys that `additionalProperties` is about, in the order of the file."""
-    known, patterns = rules.get("properties", {}), rules.get("patternProperties", {})
-    return (key for key in value if key not in known and not any(re.search(pattern, key) for pattern in patterns))
+    known, patterns = rules.get("properties", {}), [matcher(one) for one in rules.get("patternProperties", ())]
+    return (key for key in value if key not in known and not any(matches(key) for matches in patterns))
+
+
+def _pattern(validator: Any, pattern: Any, value: Any, around: Any) -> Errors:
+    if isinstance(value, str) and not matcher(pattern)(value):
+        yield ValidationError("has another form")
 
 
 def _choice(fits: Callable[[int], bool]) -> Callable[[Any, Any, Any, Any], Errors]:

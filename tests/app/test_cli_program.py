@@ -166,3 +166,64 @@ def test_a_code_page_without_a_letter_shows_it_escaped(tmp_path: Path) -> None:
 
 def test_what_a_terminal_would_obey_is_shown_instead() -> None:
     assert printable("a\x1b[31mb\x07\udcff\u202ec\nd") == "a\\x1b[31mb\\x07\\udcff\\u202ec\nd"
+
+
+@pytest.mark.parametrize(("path", "code"), [("a.yaml", 1), ("nothing.yaml", 2)])
+def test_a_reader_of_stderr_that_goes_away_changes_nothing(broken_file: Path, path: str, code: int) -> None:
+    command = [sys.executable, "-m", "shared", "validate", str(broken_file.parent / path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={})
+    assert process.stderr is not None
+    process.stderr.close()
+    told, _ = process.communicate(timeout=60)
+    assert (process.returncode, b"error: " in told) == (code, code == 1)
+
+
+@pytest.fixture
+def broken_file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.yaml"
+    path.write_text("workflow: [", encoding="utf-8")
+    return path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes streams there in another way")
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ('validate "$FILE" >&-', 1, "rejected"),
+        ('validate "$FILE" 2>&-', 1, "error: "),
+        ('validate "$FILE" <&- >&- 2>&-', 1, ""),
+        ('validate "$FILE" 2>/dev/full', 1, "error: "),
+        ('validate "$FILE" >/dev/full', 2, "The output cannot be written: No space left on device."),
+        ('validate "$FILE" --json >/dev/full', 2, "The output cannot be written: No space left on device."),
+        ('validate "$FILE" >/dev/full 2>&1', 2, ""),
+        ("validate - <&-", 2, "<stdin> cannot be read: it is closed."),
+        ("validate --nothing 2>/dev/full", 2, ""),
+        ("validate --nothing 2>&-", 2, ""),
+    ],
+)
+def test_streams_that_cannot_be_used_are_no_defect_and_no_verdict(
+    broken_file: Path, words: str, code: int, said: str
+) -> None:
+    command = f'"$PYTHON" -m shared {words}'
+    variables = {"PYTHON": sys.executable, "FILE": str(broken_file)}
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, env=variables, capture_output=True, check=False)
+    told = (done.stdout + done.stderr).decode()
+    assert done.returncode == code, told
+    assert said in told
+    assert "defect" not in told
+    assert "Traceback" not in told
+
+
+def test_an_interrupt_while_the_commands_are_loaded_is_no_traceback() -> None:
+    interrupted = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "shared.cli.syncs":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from shared.cli import main
+sys.exit(main(["--help"]))
+"""
+    done = subprocess.run([sys.executable, "-c", interrupted], cwd=ROOT, env={}, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (exit_codes.INTERRUPTED.code, b"", b"Interrupted.\n")

@@ -1,5 +1,6 @@
 """`runtime-store validate`: what it takes, what it ends with, and that nothing is a traceback."""
 
+import glob
 import io
 import os
 import sys
@@ -9,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.cli import CommandLine, log_restored
+from support.cli import CommandLine, Ended, log_restored
+from support.git import environment, git
 from support.world import INVALID, NOT_YAML, workflow
+
+from shared.cli.files import _expanded
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NOBODY = 65534
@@ -73,7 +77,7 @@ def test_a_glob_is_expanded_here_as_a_shell_would(cli: CommandLine, folder: Path
 def test_a_file_whose_name_looks_like_a_glob_is_itself(cli: CommandLine, folder: Path) -> None:
     Path("[a]-runtime.yaml").write_bytes(NOT_YAML)
     Path("a-runtime.yaml").write_bytes(workflow())
-    assert cli("validate", "[a]-runtime.yaml").stdout.startswith("[a]-runtime.yaml:2:1: error: ")
+    assert cli("validate", "[a]-runtime.yaml").stdout.startswith("[a]-runtime.yaml:1:11: error: ")
 
 
 def test_what_git_keeps_for_itself_is_not_looked_at(cli: CommandLine, folder: Path) -> None:
@@ -102,7 +106,7 @@ def test_another_schema_takes_the_place_of_the_shipped_one(cli: CommandLine, fol
 
 
 def test_stdin_is_a_file_with_a_name(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for words, place in (((), "<stdin>:2:1: error"), (("--stdin-name", "etl/x.yaml"), "etl/x.yaml:2:1: error")):
+    for words, place in (((), "<stdin>:1:11: error"), (("--stdin-name", "etl/x.yaml"), "etl/x.yaml:1:11: error")):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(NOT_YAML)))
         ended = cli("validate", "-", *words)
         assert ended.code == 1
@@ -202,3 +206,100 @@ def test_names_that_no_line_can_hold_are_escaped(cli: CommandLine, folder: Path)
         assert ended.code == 1
         assert "odd \\n\\udcff folder/a b-runtime.yaml" in ended.stdout
     assert cli("validate", odd, "--json").value["findings"][0]["path"] == "odd \\n\\udcff folder/a b-runtime.yaml"
+
+
+# -- What is not judged, and what only once --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder as a working tree, which ignores `build/`, and logs."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    git("init", "--quiet", folder)
+    Path(".gitignore").write_text("build/\n*.log.yaml\n", encoding="utf-8")
+    return folder
+
+
+def paths(ended: Ended) -> list[str]:
+    return [one["path"] for one in ended.value["findings"]]
+
+
+def test_of_a_folder_what_git_ignores_is_left_out(
+    cli: CommandLine, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("build/deep").mkdir(parents=True)
+    for name in ("build/a_runtime.yaml", "build/deep/b_runtime.yaml", "etl/runtime.log.yaml", "etl/new_runtime.yaml"):
+        Path(name).write_bytes(NOT_YAML)
+    assert paths(cli("validate", ".", "--json")) == ["etl/new_runtime.yaml"]
+    assert paths(cli("validate", str(clone / "etl"), "--json")) == [f"{clone.as_posix()}/etl/new_runtime.yaml"]
+    monkeypatch.chdir("etl")
+    assert paths(cli("validate", "..", "--json")) == ["../etl/new_runtime.yaml"]
+
+
+def test_what_is_ignored_and_tracked_is_judged(cli: CommandLine, clone: Path) -> None:
+    Path("build").mkdir()
+    for name in ("build/a_runtime.yaml", "build/b_runtime.yaml"):
+        Path(name).write_bytes(NOT_YAML)
+    git("-C", clone, "add", "--force", "build/a_runtime.yaml")
+    assert paths(cli("validate", ".", "--json")) == ["build/a_runtime.yaml"]
+
+
+def test_what_is_ignored_is_judged_when_it_is_named(cli: CommandLine, clone: Path) -> None:
+    Path("build/deep").mkdir(parents=True)
+    Path("build/deep/a_runtime.yaml").write_bytes(NOT_YAML)
+    for path in ("build", "build/deep", "build/deep/a_runtime.yaml"):
+        assert paths(cli("validate", path, "--json")) == ["build/deep/a_runtime.yaml"]
+
+
+def test_another_repository_below_is_not_this_one(cli: CommandLine, clone: Path) -> None:
+    for name in ("submodule", "nested"):
+        git("init", "--quiet", clone / name)
+        Path(name, "a_runtime.yaml").write_bytes(NOT_YAML)
+    Path("submodule/.git").rename("elsewhere")
+    Path("submodule/.git").write_text("gitdir: ../elsewhere\n", encoding="utf-8")
+    assert paths(cli("validate", ".", "--json")) == []
+    assert paths(cli("validate", "submodule", "--json")) == ["submodule/a_runtime.yaml"]
+
+
+def test_where_git_does_not_answer_everything_is_judged(cli: CommandLine, clone: Path) -> None:
+    Path(".git/config").write_text("[broken", encoding="utf-8")
+    Path("build").mkdir()
+    Path("build/a_runtime.yaml").write_bytes(NOT_YAML)
+    ended = cli("validate", ".", "--json")
+    assert paths(ended) == ["build/a_runtime.yaml"]
+    assert f"What Git ignores in {clone} is judged as well: fatal: bad config" in ended.stderr
+
+
+def test_a_glob_does_not_follow_links_round_and_round(cli: CommandLine, folder: Path) -> None:
+    Path("etl/bad_runtime.yaml").write_bytes(NOT_YAML)
+    Path("etl/again").symlink_to(".")
+    Path("etl/up").symlink_to("..")
+    for path in ("**/*_runtime.yaml", "etl/**/*_runtime.yaml", "**/**/*_runtime.yaml", "*/**/bad*"):
+        assert paths(cli("validate", path, "--json")) == ["etl/bad_runtime.yaml"]
+
+
+def test_a_glob_finds_what_the_one_of_python_finds(folder: Path) -> None:
+    Path("etl/a/b").mkdir(parents=True)
+    Path(".hidden/c").mkdir(parents=True)
+    for name in ("etl/a/b/x.yaml", "etl/a/.y.yaml", ".hidden/c/x.yaml", "[z].yaml", "etl/a/b/[z].yaml"):
+        Path(name).write_bytes(b"")
+    for pattern in (
+        "**/*.yaml", "**/x.yaml", "etl/**/b/*", "*/**/*.yaml", "**/a/**/x.yaml", "**/[[]z].yaml",
+        str(folder / "**" / "*.yaml"), "nothing/**/x", ".hidden/**/*.yaml", "./**/*.yaml",
+    ):  # fmt: skip
+        assert sorted(set(_expanded(pattern))) == sorted(set(glob.glob(pattern, recursive=True))), pattern
+
+
+def test_a_file_that_is_named_by_several_ways_is_judged_once(cli: CommandLine, folder: Path) -> None:
+    Path("etl/bad_runtime.yaml").write_bytes(NOT_YAML)
+    Path("etl/near_Runtime.yml").write_bytes(b"")
+    Path("link").symlink_to("etl")
+    ways = (
+        "etl/bad_runtime.yaml",
+        "./etl/../etl/bad_runtime.yaml",
+        str(folder / "etl/bad_runtime.yaml"),
+        "etl",
+        "link",
+    )
+    assert paths(cli("validate", *ways, "--json")) == ["etl/bad_runtime.yaml", "etl/near_Runtime.yml"]

@@ -126,3 +126,31 @@ def test_outside_of_a_repository_it_is_said(cli: CommandLine, tmp_path: Path, mo
     ended = cli("validate", str(tmp_path), "--changed-since", "main")
     assert ended.code == 2
     assert f"{tmp_path} is in no working tree of Git." in ended.stderr
+
+
+def test_a_submodule_does_not_stand_in_the_way(cli: CommandLine, clone: Clone) -> None:
+    below = GitRepository(clone.path / "below", bare=False)
+    below.commit({"a_runtime.yaml": NOT_YAML}, branch="other")
+    clone.write("below/b_runtime.yaml")
+    clone.write("changed_runtime.yaml")
+    assert judged(cli, ".", "--changed-since", "main") == {"changed_runtime.yaml"}
+
+
+def test_git_is_asked_once_for_a_working_tree(
+    cli: CommandLine, clone: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number in range(20):
+        clone.write(f"sub/{number}_runtime.yaml")
+        (clone.path / f"folder{number}").mkdir()
+        clone.write(f"folder{number}/x_runtime.yaml")
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("GIT_TRACE2_EVENT", str(trace))
+    assert len(judged(cli, ".", "--changed-since", "main")) == 40
+    assert trace.read_text(encoding="utf-8").count('"event":"start"') < 10
+
+
+def test_why_git_refuses_is_said(cli: CommandLine, clone: Clone) -> None:
+    (clone.path / ".git" / "config").write_text("[broken", encoding="utf-8")
+    ended = cli("validate", "old_runtime.yaml", "--changed-since", "main")
+    assert ended.code == 2
+    assert f"Git does not read {clone.path} (bad config line " in ended.stderr

@@ -208,7 +208,28 @@ def test_findings_come_as_they_are_found() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         # It says this while it waits for somebody to write into the second file.
-        assert process.stdout.readline().startswith(b"a.yaml:2:1: error: ")
+        assert process.stdout.readline().startswith(b"a.yaml:1:11: error: ")
         Path("b.yaml").write_bytes(NOT_YAML)
-        assert b"b.yaml:2:1: error: " in process.stdout.read()
+        assert b"b.yaml:1:11: error: " in process.stdout.read()
     assert process.returncode == 1
+
+
+def test_a_key_with_a_line_break_cannot_forge_a_line(cli: CommandLine) -> None:
+    text = b'"workflow\\nx.yaml:1:1: error: forged": 1\n"runtime\\ny.yaml:1:1: error: forged": {a: *b}\n'
+    for form in ("text", "azure-pipelines"):
+        lines = cli("validate", write("a.yaml", text), "--format", form).stdout.splitlines()
+        assert not [line for line in lines if line.startswith(("x.yaml", "y.yaml"))]
+        assert any("runtime\\ny.yaml" in line for line in lines) or form == "azure-pipelines"
+
+
+def test_a_file_without_anything_has_a_place(cli: CommandLine) -> None:
+    assert cli("validate", write("a.yaml", b"")).stdout.startswith("a.yaml:1:1: error: The file is empty")
+    with open("b.yaml", "wb") as sparse:
+        sparse.truncate(2 * 1024 * 1024)
+    assert cli("validate", "b.yaml").stdout.startswith("b.yaml:1:1: error: The file has 2,097,152 bytes")
+
+
+def test_the_caret_stands_below_the_column_behind_combining_letters(cli: CommandLine) -> None:
+    stdout = cli("validate", write("a.yaml", "a: {e\u0301\u20dd: [}".encode())).stdout
+    _, line, caret = stdout.splitlines()
+    assert caret.index("^") == len(line.replace("\u0301", "").replace("\u20dd", "").rpartition("}")[0])

@@ -1,9 +1,12 @@
 """`runtime-store wait`: against the app over HTTP, with a database behind it and nothing else."""
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from email.utils import formatdate
-from time import time
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
@@ -27,7 +30,7 @@ class Site:
     """The app at an address. `instead` answers the next requests; `before` happens before them, one each."""
 
     def __init__(self, app: Handler) -> None:
-        self._app = app
+        self.app = app
         self.before: list[Callable[[], object]] = []
         self.instead: list[Handler] = []
         self.asked: list[tuple[str, str | None]] = []
@@ -36,7 +39,7 @@ class Site:
         self.asked.append((environ["PATH_INFO"], environ.get("HTTP_IF_NONE_MATCH")))
         if environ["PATH_INFO"].startswith("/runtimes/") and self.before:
             self.before.pop(0)()
-        return (self.instead.pop(0) if self.instead else self._app)(environ, start_response)
+        return (self.instead.pop(0) if self.instead else self.app)(environ, start_response)
 
 
 def answering(status: str, body: bytes = b"", **headers: str) -> Handler:
@@ -266,6 +269,72 @@ def test_it_is_left_alone_for_as_long_as_it_asks(site: Site, wait: Callable[...,
     assert len(site.asked) == 1
 
 
+def test_it_tells_how_long_it_waited_and_what_it_was_asked(site: Site, wait: Callable[..., Ended]) -> None:
+    site.instead = [answering("503 X", Retry_After="3600")]
+    ended = wait("a" * 40, "--timeout", "30")
+    assert "is not served after 0 s, and the service asked to come back after 3600 s" in ended.stderr
+
+
+def test_it_never_asks_before_a_retry_after_is_over(site: Site, wait: Callable[..., Ended]) -> None:
+    site.instead = [answering("503 X", Retry_After="2")]
+    assert wait("a" * 40, "--timeout", "1").code == 11
+    assert len(site.asked) == 1
+
+
+@pytest.mark.parametrize("told", ["Sat, 01 Jan 99999999999999 00:00:00 GMT", "9" * 400, "-1"])
+def test_an_absurd_retry_after_is_no_defect(site: Site, wait: Callable[..., Ended], told: str) -> None:
+    site.instead = [answering("503 X", Retry_After=told)]
+    assert wait("a" * 40, "--timeout", "0").code == 11
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(team: Team, site: Site, wait: Callable[..., Ended]) -> None:
+    commit = team.git.commit({A: workflow(1)})
+    team.sync()
+    answer = answering("200 OK", b'{"status": [', Content_Type="application/json", Content_Length="4000")
+    site.instead = [site.app, answer, answering("408 Request Timeout")]
+    ended = wait(commit)
+    assert ended.code == 0
+    assert "broke its answer off" in ended.stderr
+    assert "answers 408" in ended.stderr
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+def test_a_service_that_drips_is_given_up_when_the_time_is_over(wait: Callable[..., Ended], head: bytes) -> None:
+    with dripping(head) as address:
+        began = monotonic()
+        ended = wait("a" * 40, "--url", address, "--timeout", "1")
+    assert ended.code == 11
+    assert "did not answer in time" in ended.stderr
+    assert monotonic() - began < 4
+
+
+@contextmanager
+def dripping(head: bytes) -> Iterator[str]:
+    """An address that answers `head`, and then something now and then for 5 seconds."""
+    released = threading.Event()
+
+    class Drip(StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.wfile.write(head)
+                for _ in range(50):
+                    if not released.wait(0.1):
+                        self.wfile.write(b"X: y\r\n")
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        released.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "-1", "86401"])
+def test_a_time_that_is_none_is_a_misuse(wait: Callable[..., Ended], seconds: str) -> None:
+    assert wait("a" * 40, "--timeout", seconds).code == 2
+
+
 def test_an_address_where_nobody_listens_is_said(wait: Callable[..., Ended]) -> None:
     ended = wait("a" * 40, "--url", "http://127.0.0.1:9", "--timeout", "0")
     assert ended.code == 11
@@ -298,6 +367,30 @@ def test_an_admin_key_reads_too(monkeypatch: pytest.MonkeyPatch, team: Team, wai
     assert wait(commit).code == 0
 
 
+@pytest.mark.parametrize("around", ["{}\n", "\r\n{}", " {}\t"])
+def test_white_space_around_a_key_is_none_of_it(
+    monkeypatch: pytest.MonkeyPatch, team: Team, wait: Callable[..., Ended], around: str
+) -> None:
+    commit = team.git.commit({A: workflow()})
+    team.sync()
+    monkeypatch.setenv("RUNTIME_STORE_KEY", around.format(READER_KEY))
+    assert wait(commit).code == 0
+
+
+@pytest.mark.parametrize(
+    "key", ["secret\nsecret", "secret secret", "secr\xe9t-secret", "secret-\u20ac", "$(secret\nx)"]
+)
+@pytest.mark.parametrize("more", [(), ("--debug",)])
+def test_a_key_that_cannot_be_one_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, wait: Callable[..., Ended], key: str, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RUNTIME_STORE_KEY", key)
+    ended = wait("a" * 40, *LONG, *more)
+    assert ended.code == 2
+    assert "RUNTIME_STORE_KEY holds white space or a character outside ASCII" in ended.stderr
+    assert "secr" not in ended.stderr
+
+
 def test_a_variable_that_the_pipeline_does_not_have_is_said(
     monkeypatch: pytest.MonkeyPatch, wait: Callable[..., Ended]
 ) -> None:
@@ -317,6 +410,8 @@ def test_the_key_is_no_option(wait: Callable[..., Ended]) -> None:
         answering("302 Found", Location="https://login.example.com/"),
         answering("200 OK", b"<html>Sign in</html>", Content_Type="text/html"),
         answering("410 Gone"),
+        answering("404 Not Found", b"<html>", Content_Type="text/html"),
+        answering("404 Not Found"),
     ],
 )
 def test_something_else_at_the_address_ends_it(site: Site, wait: Callable[..., Ended], answer: Handler) -> None:
@@ -324,7 +419,60 @@ def test_something_else_at_the_address_ends_it(site: Site, wait: Callable[..., E
     ended = wait("a" * 40)
     assert ended.code == 2
     assert "does not answer as Runtime Store does" in ended.stderr
+    assert "--url" in ended.stderr
     assert len(site.asked) == 1
+
+
+REPORT = {"rejects": False, "count": 0, "findings": [], "omitted": 0}
+BRANCH = {
+    "branch": "main", "commit_id": None, "judged_commit": "b" * 40, "report": REPORT, "finished": 1, "syncing": False,
+    "condition": "Ready", "reason": "", "message": "",
+}  # fmt: skip
+DELIVERY: dict[str, object] = {"updates": [], "requests": {}}
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        [None],
+        [[]],
+        [{}],
+        ["[" * 200_000],
+        [{"status": {}}],
+        [{"status": [[]]}],
+        [{"status": [{}]}],
+        *([{"status": [{name: value for name, value in BRANCH.items() if name != gone}]}] for gone in BRANCH),
+        [{"status": [{**BRANCH, "report": {}}]}],
+        [{"status": [{**BRANCH, "report": {**REPORT, "rejects": True, "findings": [{}]}}]}],
+        [{"status": [{**BRANCH, "finished": "1"}]}],
+        [{"status": [BRANCH]}, {}],
+        [{"status": [BRANCH]}, [{}]],
+        [{"status": [BRANCH]}, [{**DELIVERY, "updates": [1]}]],
+        [{"status": [BRANCH]}, [{**DELIVERY, "requests": {"main": "1"}}]],
+        [{"status": [BRANCH]}, [DELIVERY], {}],
+        [{"status": [BRANCH]}, [DELIVERY], [[]]],
+        [{"status": [BRANCH]}, [DELIVERY], [{"outcome": "Unchanged"}]],
+    ],
+)
+def test_an_answer_of_another_form_ends_it(site: Site, wait: Callable[..., Ended], bodies: list[object]) -> None:
+    texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
+    site.instead = [
+        answering("304 Not Modified", X_Commit_Id="c" * 40),
+        *(answering("200 OK", text.encode(), Content_Type="application/json") for text in texts),
+    ]
+    ended = wait("a" * 40)
+    assert ended.code == 2
+    assert "does not answer as Runtime Store does" in ended.stderr
+    assert site.instead == []
+
+
+@pytest.mark.parametrize("named", [{"repository": ""}, {"repository": " "}, {"branch": ""}, {"branch": "refs/heads/"},
+                                   {"branch": "refs/pull/7/merge"}])  # fmt: skip
+def test_a_repository_and_a_branch_are_named(site: Site, wait: Callable[..., Ended], named: dict[str, str]) -> None:
+    ended = wait("a" * 40, **named)
+    assert ended.code == 2
+    assert "--repository is empty" in ended.stderr or "is no branch" in ended.stderr
+    assert site.asked == []
 
 
 @pytest.mark.parametrize("commit", ["HEAD", "a" * 39, "$(Build.SourceVersion)"])
@@ -339,3 +487,11 @@ def test_a_key_leaves_this_machine_encrypted_only() -> None:
     for url in ("http://contoso.example.com", "contoso.example.com", "https://me:pw@contoso.example.com"):
         with pytest.raises(InvalidRequest, match="--url must be an https URL"):
             parsed_url(url)
+
+
+def test_an_address_has_no_path_and_a_host_that_can_be_one() -> None:
+    with pytest.raises(InvalidRequest, match="without a path") as caught:
+        parsed_url("https://contoso.example.com/api")
+    assert "https://contoso.example.com," in (caught.value.hint or "")
+    with pytest.raises(InvalidRequest, match="--url names a host that cannot be one"):
+        parsed_url(f"https://{'a' * 64}.example.com")

@@ -290,3 +290,42 @@ def marks(node: Any, pointer: str, key: Any = None) -> Any:
     elif isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
             yield from marks(child, f"{pointer}/{index}")
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("a:\n  id w\n  jobs: []\n", (3, 7), "Or line 2 lacks a colon and a space after its key."),
+        ("a:\n  id:w\n\n  jobs: []\n", (4, 7), "Or line 2 lacks a colon and a space after its key."),
+        ("a:\n  b: c\n  id w\n  jobs: []\n", (3, 3), "A colon and a space are missing after the key"),
+        ("a:\n  - id: a\n  -id: j\n", (3, 3), "A space is missing after the dash (-)."),
+        ("a:\n  -id: j\n    b: c\n", (3, 6), "Or a space is missing after the dash (-) of line 2."),
+        ('a: "w\nb: "c"\n', (2, 5), "Or a quote that is opened here or further up is closed too late."),
+        ("a: 1\nb: [1, 2\nc: 3\n", (2, 4), "A list in brackets begins here and is not closed"),
+        ("a: 1\nb: {c: 2\nd: 3\n", (2, 4), "A mapping in braces begins here and is not closed"),
+        ("a: [\n", (2, 1), "or a bracket or brace further up is not closed."),
+        ("a: [*]\n", (1, 6), "put * in quotes"),
+        ("{a:, b: 1}\n", (1, 3), "A space is missing after this colon"),
+        ("a: {{ x }}\n", (1, 5), "Put the {{ }} of a template in quotes."),
+        ("a:\n\tb: 1\n", (2, 1), "A tab stands here: use spaces."),
+        ("a: `x`\n", (1, 4), "No value can begin with this character: put the text in quotes."),
+    ],
+)
+def test_a_frequent_slip_is_told_where_it_is_and_how_to_mend_it(text: str, place: tuple[int, int], words: str) -> None:
+    finding = refused(text)[0]
+    assert (finding.line, finding.column) == place
+    assert words in finding.message
+
+
+def test_a_line_above_that_has_its_colon_is_not_suspected() -> None:
+    for text in ("a: b: c\n", "a: b\n  c: d\n"):
+        assert "Or " not in refused(text)[0].message
+
+
+@pytest.mark.parametrize("text", ["", "# only this\n"])
+def test_an_empty_file_has_a_place(text: str) -> None:
+    assert places_of(refused(text)) == [("not-a-mapping", 1, 1)]
+
+
+def test_a_file_that_is_too_large_has_a_place() -> None:
+    assert places_of(refused(b"a: 12", max_bytes=1)) == [("file-too-large", 1, 1)]

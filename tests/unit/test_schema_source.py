@@ -3,15 +3,17 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from ssl import SSLContext
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 from support.schemas import EXPORTED
+from support.tls import Authority
 
 from shared.bootstrap import rules_from
 from shared.errors import InvalidRequest, SettingsInvalid
@@ -48,7 +50,7 @@ class TestAFile:
         assert load(f"{export}#sha256={DIGEST}") == load(f"{export}#sha256={DIGEST.upper()}") == load(str(export))
         message = refusal(f"{export}#sha256={'0' * 64}")
         assert message.startswith(f"{export} has another digest than it must")
-        assert message.endswith(f"write {export}#sha256={DIGEST}")
+        assert message.endswith(f"write `#sha256={DIGEST}` behind it.")
 
     @pytest.mark.parametrize("digest", ["", "0" * 63, "x" * 64, "0" * 65])
     def test_has_a_digest_of_64_digits(self, export: Path, digest: str) -> None:
@@ -250,7 +252,7 @@ class TestTheSetting:
             rules_from(settings)
         [problem] = caught.value.problems
         assert problem.startswith(f"SCHEMA cannot be used: {export} has another digest")
-        assert problem.endswith(f"write {export}#sha256={DIGEST}")
+        assert problem.endswith(f"write `#sha256={DIGEST}` behind it")
 
 
 # -- URLs --------------------------------------------------------------------------------------------------------------
@@ -262,16 +264,17 @@ class _Handler(BaseHTTPRequestHandler):
         if host.hangs:
             host.released.wait(30)
             return
+        host.released.wait(host.hesitates)
         self.send_response(host.status)
         for name, value in host.headers.items():
             self.send_header(name, value)
-        self.end_headers()
-        for piece in host.pieces():
-            try:
+        with suppress(OSError):
+            self.flush_headers()
+            while host.drips_headers and not host.released.wait(0.01):
+                self.wfile.write(b"X: y\r\n")
+            self.end_headers()
+            for piece in host.pieces():
                 self.wfile.write(piece)
-                self.wfile.flush()
-            except OSError:
-                return
 
     def log_message(self, format: str, *arguments: object) -> None:
         """The test runner's output is no place for it."""
@@ -280,14 +283,18 @@ class _Handler(BaseHTTPRequestHandler):
 class Host:
     """Answers every request alike. The attributes change how."""
 
-    def __init__(self, server: ThreadingHTTPServer) -> None:
-        self.url = f"http://127.0.0.1:{server.server_address[1]}/schema.json"
+    def __init__(self, server: ThreadingHTTPServer, scheme: str) -> None:
+        name = "localhost" if scheme == "https" else "127.0.0.1"
+        self.url = f"{scheme}://{name}:{server.server_address[1]}/schema.json"
         self.status = 200
         self.headers: dict[str, str] = {}
         self.body = EXPORT
         self.hangs = False
         self.drips = False
         """The body comes byte by byte, and never all of it."""
+        self.drips_headers = False
+        self.hesitates = 0.0
+        """Seconds before it answers."""
         self.released = Event()
 
     def pieces(self) -> Iterator[bytes]:
@@ -298,9 +305,11 @@ class Host:
 
 
 @contextmanager
-def serving() -> Iterator[Host]:
+def serving(tls: SSLContext | None = None) -> Iterator[Host]:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        host = server.host = Host(server)  # type: ignore[attr-defined]
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        host = server.host = Host(server, "https" if tls else "http")  # type: ignore[attr-defined]
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -324,7 +333,7 @@ class TestAUrl:
     def test_without_a_digest_is_refused_with_the_one_to_write(self, host: Host) -> None:
         message = refusal(host.url)
         assert message.startswith(f"{host.url} has no digest.")
-        assert load(re.search(r"write (\S+)$", message)[1])  # type: ignore[index]
+        assert load(host.url + re.search(r"write `(\S+)` behind it\.$", message)[1])  # type: ignore[index]
 
     def test_with_another_content_is_refused(self, host: Host) -> None:
         host.body = EXPORT + b"\n"
@@ -333,6 +342,32 @@ class TestAUrl:
     def test_is_not_shown_with_its_signature(self, host: Host) -> None:
         host.status = 403
         assert "secret" not in refusal(f"{host.url}?sig=secret#sha256={DIGEST}")
+        host.status = 200
+        assert "secret" not in refusal(f"{host.url}?sig=secret")
+        assert "secret" not in refusal(f"{host.url}?sig=secret#sha256={'0' * 64}")
+        for url in (f"{host.url}?a b&sig=secret", f"{host.url}?\n&sig=secret", f"{host.url}?\xe4&sig=secret"):
+            assert refusal(f"{url}#sha256={DIGEST}").startswith(f"{host.url} is no URL: ")
+
+    def test_is_not_shown_with_its_signature_when_it_looks_like_a_path(self) -> None:
+        message = refusal(f"https:/example.com/x.json?sig=secret#sha256={DIGEST}")
+        assert message.startswith("https:/example.com/x.json cannot be read: ")
+
+    def test_is_not_shown_with_its_password(self) -> None:
+        message = refusal(f"https://user:secret@example.com/x.json#sha256={DIGEST}")
+        assert message.startswith("https://***@example.com/x.json holds a user name or a password")
+
+    @pytest.mark.parametrize("body", [b"", b"<html>Sign in</html>"])
+    @pytest.mark.parametrize("mark", ["", f"#sha256={DIGEST}"])
+    def test_that_is_no_schema_gets_no_digest(self, host: Host, body: bytes, mark: str) -> None:
+        host.body = body
+        message = refusal(f"{host.url}{mark}")
+        assert "is not JSON" in message
+        assert "sha256" not in message
+
+    def test_that_breaks_off_is_told(self, host: Host) -> None:
+        host.headers = {"Content-Length": str(len(EXPORT) + 1)}
+        message = refusal(f"{host.url}#sha256={DIGEST}")
+        assert message == f"{host.url} cannot be fetched: the host broke its answer off."
 
     @pytest.mark.parametrize(
         ("url", "message"),
@@ -344,6 +379,7 @@ class TestAUrl:
             ("https://user:word@example.com/x.json", "holds a user name or a password"),
             ("https://[x/x.json", "is no URL"),
             ("https://example.com:port/x.json", "is no URL"),
+            (f"https://{'a' * 64}.example.com/x.json", "is no URL"),
         ],
     )
     def test_is_https_and_nothing_is_fetched_otherwise(self, url: str, message: str) -> None:
@@ -367,7 +403,23 @@ class TestAUrl:
 
     def test_that_leads_to_a_file_is_refused(self, host: Host) -> None:
         host.status, host.headers = 302, {"Location": "file:///etc/passwd"}
-        assert "is not allowed" in refusal(f"{host.url}#sha256={DIGEST}")
+        message = refusal(f"{host.url}#sha256={DIGEST}")
+        assert message.startswith(f"{host.url} leads to file:///etc/passwd, which is not an https URL")
+
+    def test_that_leads_nowhere_is_told(self, host: Host) -> None:
+        host.status, host.headers = 302, {"Location": "https://[x/?sig=secret"}
+        assert refusal(f"{host.url}#sha256={DIGEST}") == f"{host.url} leads to something that is no URL."
+
+    def test_is_not_left_for_one_without_encryption(
+        self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        authority = Authority(tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+        with serving(authority.context("localhost")) as first:
+            assert load(f"{first.url}#sha256={DIGEST}")
+            first.status, first.headers = 302, {"Location": f"{host.url}?sig=secret"}
+            message = refusal(f"{first.url}#sha256={DIGEST}")
+        assert message.startswith(f"{first.url} leads to {host.url}, which is not an https URL")
 
     def test_may_lead_to_another_one(self, host: Host) -> None:
         with serving() as first:
@@ -385,6 +437,14 @@ class TestAUrl:
     def test_that_never_ends_its_answer_is_given_up(self, host: Host) -> None:
         host.drips = True
         assert refusal(f"{host.url}#sha256={DIGEST}", seconds=0.2) == f"{host.url} did not answer in time."
+
+    def test_whose_headers_never_end_is_given_up(self, host: Host) -> None:
+        host.drips_headers = True
+        assert refusal(f"{host.url}#sha256={DIGEST}", seconds=0.2) == f"{host.url} did not answer in time."
+
+    def test_has_one_time_for_all_that_it_leads_to(self, host: Host) -> None:
+        host.status, host.headers, host.hesitates = 302, {"Location": host.url}, 0.1
+        assert refusal(f"{host.url}#sha256={DIGEST}", seconds=0.35) == f"{host.url} did not answer in time."
 
     def test_that_is_too_large_is_given_up(self, host: Host) -> None:
         host.body = b" " * (MAX_BYTES + 1)

@@ -502,7 +502,7 @@ def test_items_after_a_prefix_are_told_by_their_place() -> None:
 
 def test_more_items_than_are_allowed_are_told() -> None:
     rules = {"prefixItems": [{}], "items": False}
-    assert under(rules, "v: [1, 2]") == [(1, 4, "/v", "v: Expected at most 1 item but found 1 extra: 2.")]
+    assert under(rules, "v: [1, 2]") == [(1, 4, "/v", "v must have at most 1 item, but has 2.")]
 
 
 def test_keys_that_no_rule_names_are_told_by_their_place() -> None:
@@ -513,3 +513,32 @@ def test_keys_that_no_rule_names_are_told_by_their_place() -> None:
 def test_a_value_that_fits_two_forms_is_told() -> None:
     rules = {"oneOf": [{"type": "integer"}, {"minimum": 0}]}
     assert under(rules, "v: 1") == [(1, 4, "/v", "v fits more than one of the allowed forms.")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"), [("^[a-z]+$", "a\n"), (r"^\d+$", "\u0661\u0662"), ("^(a+)+$", "a" * 40 + "b")]
+)
+def test_a_pattern_means_the_same_to_who_decides_and_to_who_explains(pattern: str, value: str) -> None:
+    text = "v: " + json.dumps(value)
+    (place,) = {one[:3] for one in under({"pattern": pattern}, text)}
+    assert place == (1, 4, "/v")
+    keys = {"patternProperties": {pattern: {"type": "string"}}, "additionalProperties": False}
+    ((line, column, _, message),) = under(keys, f"v: {{{json.dumps(value)}: x}}")
+    assert (line, column) == (1, 5)
+    assert "remove it" in message
+    values = {"patternProperties": {pattern: False, "": {"type": "string"}}}
+    assert under(values, f"v: {{{json.dumps(value)}: 1}}")[0][3].endswith("Put it in quotes.")
+
+
+def test_where_no_item_is_allowed_it_is_said_in_our_words() -> None:
+    assert under({"items": False}, "v: [1]") == [(1, 4, "/v", "v must be an empty list, but has 1.")]
+    assert under({"prefixItems": [{}, {}], "items": False}, "v: [1, 2]") == []
+
+
+def test_another_case_is_a_question_that_keeps_the_case_of_the_schema() -> None:
+    assert under({"enum": ["select", "drop"]}, "v: SELECT")[0][3].endswith("Did you mean select?")
+    ((_, column, _, message),) = under({"required": ["LOADS"], "properties": {"LOADS": {}}}, "v: {loads: 1}")
+    assert (column, message) == (5, "v lacks the key LOADS: was loads meant to be LOADS?")
+    assert [one[3] for one in under({"properties": {"onError": {}}}, "v: {ONERROR: 1}")] == [
+        "v has the key ONERROR, which means nothing here. Did you mean onError?"
+    ]
