@@ -82,6 +82,13 @@ class Registrar:
             repo_id = located.repo_id
             project = registration.project or located.project
             registration = replace(registration, source=located.source, project=project)
+        elif self._organisation and not is_kept and "/_git/" in source and _host(source) == _host(self._organisation):
+            # To be read with Git it would need credentials that nobody gave it.
+            raise InvalidRequest(
+                "This is no address of a repository in the organization of this app.",
+                field="source",
+                hint=f"One is {self._organisation}/PROJECT/_git/NAME, since AZURE_DEVOPS_ORGANIZATION says so.",
+            )
         return self._put(repo_id or RepoId(registration.name), registration, expected)
 
     def remove(self, repo_id: RepoId, *, expected: int) -> None:
@@ -152,13 +159,6 @@ class Registrar:
     def _valid_source(self, source: str, repo_id: RepoId) -> SourceName:
         organisation = self._organisation
         if organisation is None or source.rstrip("/").lower() != organisation.lower():
-            # To be read with Git it would need credentials that nobody gave it.
-            if self._directory and "/_git/" in source and _host(source) == _host(organisation or ""):
-                raise InvalidRequest(
-                    "This is no address of a repository in the organization of this app.",
-                    field="source",
-                    hint=f"One is {organisation}/PROJECT/_git/NAME, since AZURE_DEVOPS_ORGANIZATION says so.",
-                )
             return _valid_source(source)
         if not _GUID.fullmatch(repo_id):
             raise InvalidRequest(

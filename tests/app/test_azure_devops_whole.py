@@ -16,7 +16,8 @@ from werkzeug.serving import make_server
 
 from shared import bootstrap
 from shared.bootstrap import App
-from shared.model import Condition, SweepSummary
+from shared.model import BranchName, Condition, Event, Registration, RepoId, SourceName, SweepSummary
+from shared.registration import Registrar
 
 PAT = "emulator-personal-access-token"
 A, B = "a-runtime.yaml", "etl/b-runtime.yaml"
@@ -165,6 +166,31 @@ def test_a_registration_by_address_stores_the_id_and_survives_a_rename(contoso: 
     hosted.git.commit({A: workflow(2)})
     contoso.sweep()
     assert contoso.served() == {A: "workflow-2"}
+
+
+def test_a_git_url_of_before_the_organisation_was_set_can_still_be_changed(contoso: Contoso) -> None:
+    hosted = contoso.emulator.repository("data", "orders")
+    before = Registration("orders", SourceName(hosted.web_url), (BranchName("main"),))
+    kept = contoso.app.registry.put(RepoId("orders"), before, expected=None)
+    body = {"name": "orders", "source": hosted.web_url, "suspended": "It moves."}
+    answer = contoso.api.put("/repositories/orders", json=body, headers={"If-Match": f'"{kept.revision}"'})
+    assert (answer.status_code, answer.json["repo_id"], answer.json["suspended"]) == (200, "orders", "It moves.")
+
+
+def test_a_template_of_the_same_host_registers_git_urls(contoso: Contoso) -> None:
+    template = f"{contoso.emulator.url}/{{project}}/_git/{{repository}}"
+    organisation = contoso.app.settings.azure_devops_organization
+    registrar = Registrar(
+        contoso.app.registry,
+        branches=[BranchName("main")],
+        organisation=organisation,
+        url_template=template,
+    )
+    guid = RepoId("5febef5a-833d-4e14-b9c0-14cb638f91e6")
+    event = Event("git.push", repo_id=guid, repository="orders", project="data", organisation=organisation)
+    repository = registrar.announced(event)
+    assert repository is not None
+    assert repository.source == f"{contoso.emulator.url}/data/_git/orders"
 
 
 @pytest.mark.parametrize("path", ["fabrikam/data/_git/orders", "contoso/data/_git/"])

@@ -39,6 +39,7 @@ def put_by(registrar: Registrar, repo_id: str | None, **fields: Any) -> tuple[Re
         "host.example:path/x",
         "file:///srv/x",
         "/srv/git/with a space",
+        "/srv/_git/x",
         "C:\\git\\x",
         "C:/git/x",
         "\\\\server\\share",
