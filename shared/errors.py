@@ -121,6 +121,8 @@ class SourceError(RuntimeStoreError):
 
     concerns_source: ClassVar[bool] = False
     """Whether the source's other repositories would be told the same, so that it is left alone as a whole."""
+    retry_after: timedelta | None = None
+    """How long the source wants to be left alone, where it says so."""
 
 
 class SourceFailed(SourceError):
@@ -146,6 +148,8 @@ class RepositoryRefused(SourceRefused):
 class SourceThrottled(SourceError):
     kind = Kind.SOURCE_THROTTLED
     concerns_source = True
+
+    retry_after: timedelta
 
     def __init__(self, message: str, *, retry_after: timedelta, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from shared.errors import SourceError, SourceThrottled
+from shared.errors import SourceError
 from shared.examination import Examiner
 from shared.model import ABSENT, BranchName, Budget, CommitId, Deadline, Repository, Ruleset, SourceName, SweepSummary
 from shared.ports import GitSource, Journal, Queue, Sweeps
@@ -140,8 +140,7 @@ class Reconcile:
         """Pause the source where it refuses or throttles us; else let the branches' syncs say what is wrong."""
         _log.warning("Heads cannot be read", extra={"repo_id": repository.repo_id, "error": error.message})
         if error.concerns_source:
-            pause = error.retry_after if isinstance(error, SourceThrottled) else None
-            self._queue.pause_source(repository.source, error, pause)
+            self._queue.pause_source(repository.source, error, error.retry_after)
         self._queue.ask(repository.repo_id, self._named(repository))
 
     def _named(self, repository: Repository) -> Mapping[BranchName, tuple[CommitId | None, Ruleset | None]]:

@@ -21,7 +21,6 @@ from shared.errors import (
     RepositoryRefused,
     RuntimeStoreError,
     SourceError,
-    SourceThrottled,
 )
 from shared.examination import Examiner, TooManyFiles
 from shared.model import (
@@ -303,13 +302,12 @@ class Sync:
             # Cut off by our own budget: that says nothing about the source.
             self._settle(attempt, _OUT_OF_TIME)
             return _OUT_OF_TIME
-        pause = error.retry_after if isinstance(error, SourceThrottled) else None
         if error.concerns_source:
-            self._queue.pause_source(repository.source, error, pause)
+            self._queue.pause_source(repository.source, error, error.retry_after)
         elif isinstance(error, RepositoryRefused | CommitMissing):
             # Whoever tells that knows who we are: the probe of the source has succeeded, if not that of this branch.
             self._resume(attempt.claim, repository)
-        self._settle(attempt, Failed(error), pause)
+        self._settle(attempt, Failed(error), error.retry_after)
         _log.warning("A sync failed", extra={**_about(attempt.claim), "error": error.message})
         return Failed(error)
 

@@ -1,13 +1,11 @@
 """The running service, as a reader sees it over HTTP."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse, IncompleteRead
-from threading import Thread
 from typing import Any, Final, NamedTuple
 from urllib.error import URLError
 from urllib.parse import quote, urlencode, urlsplit
@@ -15,6 +13,7 @@ from urllib.request import HTTPErrorProcessor, OpenerDirector, Request, build_op
 
 from shared.errors import Forbidden, InvalidRequest, SettingsInvalid, Unauthenticated
 from shared.model import Deadline
+from shared.waiting import waited_for
 
 KEY: Final = "RUNTIME_STORE_KEY"
 URL: Final = "RUNTIME_STORE_URL"
@@ -177,7 +176,7 @@ class Service:
                 return _Answer(response.status, response.headers, _body(response, deadline))
 
         try:
-            return _within(deadline, call)
+            return waited_for(call, deadline.remaining)
         except IncompleteRead:
             raise Unanswered(f"{self._url} broke its answer off.") from None
         except (URLError, HTTPException, OSError) as error:
@@ -189,23 +188,6 @@ class Service:
     def _another(self) -> InvalidRequest:
         hint = f"Correct --url or {URL}: it is where /livez answers, without a path of its own behind it."
         return InvalidRequest(f"--url {self._url} does not answer as Runtime Store does.", field="url", hint=hint)
-
-
-def _within(deadline: Deadline, call: Callable[[], _Answer]) -> _Answer:
-    """What `call` returns, or `TimeoutError`.
-
-    Looking up a name takes no time-out, and a socket's begins again with every byte. So it is waited for from outside.
-    """
-    outcome = Future[_Answer]()
-
-    def run() -> None:
-        try:
-            outcome.set_result(call())
-        except BaseException as error:  # it goes on in the thread that waits
-            outcome.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return outcome.result(deadline.remaining)
 
 
 def _body(response: HTTPResponse, deadline: Deadline) -> bytes:

@@ -5,11 +5,8 @@ URL, whose content somebody else can change at any time, needs one.
 """
 
 import re
-from collections.abc import Callable
-from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urljoin, urlsplit
@@ -17,6 +14,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from shared.errors import InvalidRequest
 from shared.model import JsonValue
 from shared.validation.usable import Unusable, of_file
+from shared.waiting import waited_for
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -46,7 +44,7 @@ def load(source: str, *, seconds: float = SECONDS) -> dict[str, JsonValue]:
     if mark and not re.fullmatch(r"[0-9A-Fa-f]{64}", digest):
         raise _refused(f"What follows {_MARK} must be the 64 hexadecimal digits of a SHA-256.")
     try:
-        data = _within(seconds, lambda end: _fetched(location, end)) if is_url else _of_path(location)
+        data = _of_url(location, seconds) if is_url else _of_path(location)
         schema = of_file(data)
     except Unusable as unusable:
         raise _refused(f"{shown} {unusable}") from None
@@ -86,22 +84,10 @@ def _bounded(data: bytes) -> bytes:
 # -- URLs --------------------------------------------------------------------------------------------------------------
 
 
-def _within(seconds: float, fetch: Callable[[float], bytes]) -> bytes:
-    """What `fetch` returns, which is told when the time ends.
-
-    Looking up a name takes no time-out, and a socket's begins again with every byte. So it is waited for from outside.
-    """
-    end, outcome = monotonic() + seconds, Future[bytes]()
-
-    def run() -> None:
-        try:
-            outcome.set_result(fetch(end))
-        except BaseException as error:  # it goes on in the thread that waits
-            outcome.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
+def _of_url(url: str, seconds: float) -> bytes:
+    end = monotonic() + seconds
     try:
-        return outcome.result(seconds)
+        return waited_for(lambda: _fetched(url, end), seconds)
     except TimeoutError:
         raise Unusable(_TOO_LATE) from None
 

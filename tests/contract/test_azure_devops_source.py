@@ -4,15 +4,14 @@ import hashlib
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from emulators.azure_devops import EMULATOR_AUTHORIZATION, Emulator, Fault, HostedRepository, contents
+from emulators.azure_devops import Emulator, Fault, HostedRepository, contents
 from emulators.azure_devops.answers import ZIP, Answer
 from support.git import File, executable, many_files, submodule, symlink
 from support.git_sources import registered
@@ -38,17 +37,6 @@ from shared.model import (
 from shared.ports import Directory, GitSource
 
 MAIN = BranchName("main")
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(tmp_path) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def organisation(emulator: Emulator) -> Organisation:
-    return Organisation(emulator.url, authorization=lambda: EMULATOR_AUTHORIZATION, timeout=timedelta(seconds=30))
 
 
 @pytest.fixture

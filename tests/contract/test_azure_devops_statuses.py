@@ -1,13 +1,11 @@
 """Commit statuses in Azure DevOps, as `ports.StatusBoard` promises them."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
-from emulators.azure_devops import EMULATOR_AUTHORIZATION, Emulator, Fault, HostedRepository
+from emulators.azure_devops import Emulator, Fault, HostedRepository
 from support.git_sources import registered
 
 from shared.azure_devops.client import Organisation
@@ -17,17 +15,6 @@ from shared.model import CommitId, CommitState, CommitStatus, Deadline, Reposito
 from shared.ports import StatusBoard
 
 NOBODY_KNOWS = CommitId("5" * 40)
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(tmp_path) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def organisation(emulator: Emulator) -> Organisation:
-    return Organisation(emulator.url, authorization=lambda: EMULATOR_AUTHORIZATION, timeout=timedelta(seconds=30))
 
 
 @pytest.fixture
