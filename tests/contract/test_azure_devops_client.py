@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -35,12 +35,6 @@ from shared.model import Deadline
 
 NEWER = "Bearer newer-token"
 Ask = Callable[[Organisation, HostedRepository], object]
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(tmp_path) as emulator:
-        yield emulator
 
 
 @pytest.fixture

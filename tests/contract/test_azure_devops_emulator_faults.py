@@ -5,7 +5,6 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, IncompleteRead, RemoteDisconnected
@@ -26,12 +25,6 @@ class Got:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(tmp_path) as emulator:
-        yield emulator
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """The service hooks of an organisation, through the real SDK: read, written, and what a refusal says."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ from shared.model import BranchName, Deadline
 
 URL = "http://127.0.0.1:7071/webhooks/azure-devops"
 SECRET, NEWER = "first-secret-first-secret-first-secret", "newer-secret-newer-secret-newer-secret"
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(tmp_path) as emulator:
-        yield emulator
 
 
 @pytest.fixture
