@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ LOCAL = ROOT / ".local"
 REQUIREMENTS = "requirements-dev.txt"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+PIP = [str(PYTHON), "-m", "pip", "--no-input", "--disable-pip-version-check"]
+AUDITOR = "pip-audit==2.10.1"
 VERSIONS = ((3, 11), (3, 12), (3, 13))
 
 HELP = """usage: python3 dev.py COMMAND [arguments]
@@ -37,6 +40,7 @@ HELP = """usage: python3 dev.py COMMAND [arguments]
   test    format, lint, types, import contract and all tests; with arguments: pytest with these, and nothing else
   fmt     puts right what format and lint can put right
   bench   measures what the README claims
+  audit   asks on the network whether a pinned package has a known vulnerability
 
 Each makes .venv first when it has to. Start with: python3 dev.py demo"""
 
@@ -62,7 +66,7 @@ STEPS = (
 
 def main(arguments: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("help", [])
-    commands = {"demo": demo, "test": test, "fmt": fmt, "bench": bench}
+    commands = {"demo": demo, "test": test, "fmt": fmt, "bench": bench, "audit": audit}
     if command not in commands:
         asked = command in ("help", "-h", "--help")
         print(
@@ -92,6 +96,18 @@ def demo(arguments: list[str]) -> int:
 
 def bench(arguments: list[str]) -> int:
     return hand_over([str(PYTHON), "-m", "benchmarks", *arguments])
+
+
+def audit(arguments: list[str]) -> int:
+    """Not a part of `test`: it needs the network, and what it finds may be news without a change. The auditor goes when
+    it is done, with all that it brought along. Strict: else a package that it cannot look up would count as a good one.
+    """
+    files = [word for path in sorted(ROOT.glob("requirements*.txt")) for word in ("-r", path.name)]
+    LOCAL.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=LOCAL) as place:
+        watch(f"Installing {AUDITOR}", [*PIP, "install", "--progress-bar", "off", "--target", place, AUDITOR])
+        command = [str(PYTHON), "-m", "pip_audit", "--strict", "--no-deps", "--disable-pip", *files, *arguments]
+        return wait(command, PYTHONPATH=place)
 
 
 def fmt(arguments: list[str]) -> int:
@@ -142,9 +158,10 @@ def hand_over(command: list[str]) -> int:
     return wait(command)
 
 
-def wait(command: list[str]) -> int:
-    """Run it to its end. Ctrl-C reaches it without us, SIGTERM through us, and it decides what that means."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment())
+def wait(command: list[str], **more: str) -> int:
+    """Run it to its end, with `more` in its environment. Ctrl-C reaches it without us, SIGTERM through us, and it
+    decides what that means."""
+    process = subprocess.Popen(command, cwd=ROOT, env={**environment(), **more})
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         while True:
@@ -187,17 +204,7 @@ def prepare() -> None:
             STAMP.unlink()
         if made_from is None or made_from[0] != base:
             make_venv()
-        pip = [
-            str(PYTHON),
-            "-m",
-            "pip",
-            "install",
-            "--no-input",
-            "--disable-pip-version-check",
-            "--progress-bar",
-            "off",
-        ]
-        watch("Installing the pinned requirements", [*pip, "-r", REQUIREMENTS])
+        watch("Installing the pinned requirements", [*PIP, "install", "--progress-bar", "off", "-r", REQUIREMENTS])
         STAMP.write_text(f"{base}\n{pins}\n", encoding="utf-8")
         print(f"Ready after {time.monotonic() - started:.0f} s.\n", flush=True)
 

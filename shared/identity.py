@@ -5,6 +5,7 @@ a token is first needed (0.3 s).
 """
 
 import base64
+import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -50,6 +51,8 @@ def managed_identity(client_id: str | None, *, is_hosted: bool) -> "TokenCredent
     """
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
+    # It warns with the whole of an answer that it cannot read, which may be a token. What fails is told by who asked.
+    logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
     if is_hosted:
         return ManagedIdentityCredential(client_id=client_id, **_NETWORK)
     return DefaultAzureCredential(managed_identity_client_id=client_id)

@@ -74,7 +74,7 @@ class Intake:
         )
         if repository and decision is Decision.BRANCHES_CHECKED:
             branches = self._moved_first(repository, branches, event, budget)
-        outcomes = self._synced(repository, branches, budget) if repository else {}
+        outcomes = self._synced(repository, branches, delivery, budget) if repository else {}
         if outcomes:
             self._announce(budget.deadline.within(_ANNOUNCING))
         self._take_along(budget.deadline)
@@ -113,12 +113,13 @@ class Intake:
         return sorted(branches, key=lambda branch: branch not in moved)
 
     def _synced(
-        self, repository: Repository, branches: Sequence[BranchName], budget: Budget
+        self, repository: Repository, branches: Sequence[BranchName], delivery: Delivery, budget: Budget
     ) -> Mapping[BranchName, Outcome]:
         outcomes: dict[BranchName, Outcome] = {}
         for branch in branches:
             if budget.deadline.is_over:
                 outcomes[branch] = Deferred(DeferReason.BUDGET, "The timer goes on with this branch.")
             else:
-                outcomes[branch] = self._sync.run(repository.repo_id, branch, budget, Trigger.WEBHOOK)
+                request = delivery.requests.get(branch)
+                outcomes[branch] = self._sync.run(repository.repo_id, branch, budget, Trigger.WEBHOOK, request=request)
         return outcomes

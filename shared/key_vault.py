@@ -1,7 +1,7 @@
 """Secrets from the environment or Azure Key Vault, with a cache in front.
 
-The invariant: a vault in trouble neither takes a known secret away nor holds more than one caller per name up, and no
-log or exception holds a value. Azure's packages are imported when a vault is first asked (0.4 s).
+The invariant: a vault in trouble takes no known secret away, and holds at most one caller per name up of those whom it
+serves; no log or exception holds a value. Azure's packages are imported when a vault is first asked (0.4 s).
 """
 
 import logging
@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 REFRESH_INTERVAL = timedelta(seconds=30)
 """The vault is asked for one secret at most this often, however many callers bring one that is not the cached one."""
+REFRESH_PATIENCE = timedelta(seconds=2)
+"""How long callers whom the cached value does not serve wait for an answer that another of them has asked for."""
 WARNING_INTERVAL = timedelta(minutes=1)
 
 NETWORK: Mapping[str, Any] = {
@@ -113,19 +115,20 @@ class KeyVaultSecrets:
         self._lock = Lock()
 
     def get(self, name: str) -> str | None:
-        return self._given.get(name) or self._read(name, self._ttl)
+        return self._given.get(name) or self._read(name, self._ttl, wait=timedelta())
 
     def refresh(self, name: str) -> str | None:
-        return self._given.get(name) or self._read(name, min(self._ttl, REFRESH_INTERVAL))
+        return self._given.get(name) or self._read(name, min(self._ttl, REFRESH_INTERVAL), wait=REFRESH_PATIENCE)
 
-    def _read(self, name: str, patience: timedelta) -> str | None:
+    def _read(self, name: str, patience: timedelta, *, wait: timedelta) -> str | None:
         with self._lock:
             entry = self._entries.setdefault(name, _Entry())
         answer = entry.answer
         if answer and self._is_within(patience, answer.at):
             return answer.value
-        # While one caller asks, the others go on with the older value; those who have none wait for the answer.
-        if not entry.lock.acquire(blocking=answer is None):
+        # While one caller asks, the others go on with the older value. Those who have none wait for the answer; and for
+        # a while those who were refused with it: when a key is rotated, many of them come at once.
+        if not entry.lock.acquire(timeout=-1 if answer is None else wait.total_seconds()):
             return answer.value if answer else None
         try:
             return self._read_again(name, entry, patience)

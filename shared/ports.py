@@ -152,18 +152,27 @@ class Queue(Protocol):
         ...
 
     def claim(
-        self, repo_id: RepoId, branch: BranchName, sync_id: SyncId, trigger: Trigger, *, probe: bool = False
+        self,
+        repo_id: RepoId,
+        branch: BranchName,
+        sync_id: SyncId,
+        trigger: Trigger,
+        *,
+        request: int | None = None,
+        probe: bool = False,
     ) -> Claim | Deferred:
         """Take the lease of one branch, or say why not (busy, source paused, suspended, not requested ever).
 
         Counts the attempt and sets the next one by back-off before any work, so that a branch that kills its worker is
-        not first in the queue for ever. `probe` claims also when the source is paused. Deferred wrote nothing.
+        not first in the queue for ever. With `request`, only while the request of that number is not answered: else
+        another worker has been busy with it. `probe` claims also when the source is paused. Deferred wrote nothing.
         """
         ...
 
-    def claim_due(self, sync_id: SyncId) -> Claim | None:
+    def claim_due(self, sync_id: SyncId, *, busy: Collection[RepoId] = ()) -> Claim | None:
         """Take the lease of the branch that is due longest; None when none is. Skips leased branches, suspended
-        repositories and paused sources; a source whose pause has ended lets one probe through."""
+        repositories and paused sources; a source whose pause has ended lets one probe through. Those that share a
+        source with one of `busy` come last."""
         ...
 
     def renew(self, claim: Claim) -> int:
@@ -178,8 +187,19 @@ class Queue(Protocol):
         looked at; None when it was not known yet."""
         ...
 
-    def pause_source(self, source: SourceName, error: SourceError, pause: timedelta | None = None) -> None:
-        """Leave the source alone as a whole: for `pause`, or for a time that doubles with each failure."""
+    def pause_source(
+        self,
+        source: SourceName,
+        error: SourceError,
+        pause: timedelta | None = None,
+        *,
+        until: datetime | None = None,
+    ) -> None:
+        """Leave the source alone as a whole: for `pause`, or for a time that doubles with each failure.
+
+        A failure during a pause is a further one only from who knew that pause, which ends at `until`: the probe. What
+        else was on its way when the pause began does not prolong it.
+        """
         ...
 
     def resume_source(self, source: SourceName, until: datetime | None = None) -> None:
@@ -208,9 +228,9 @@ class Sweeps(Protocol):
         """Time since a sweep last ended; None when none ever did."""
         ...
 
-    def claim_head_checks(self, limit: int) -> Sequence[Repository]:
+    def claim_head_checks(self, limit: int, *, busy: Collection[RepoId] = ()) -> Sequence[Repository]:
         """Repositories whose planned head check is due, oldest first, marked as checked. Skips suspended ones and
-        paused sources."""
+        paused sources. Those that share a source with one of `busy` come last."""
         ...
 
     def ask_due_deep_syncs(self) -> int:

@@ -6,16 +6,27 @@ webhook. One broken repository costs its own attempts and nobody else's.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
 from shared.errors import SourceError
 from shared.examination import Examiner
-from shared.model import ABSENT, BranchName, Budget, CommitId, Deadline, Repository, Ruleset, SourceName, SweepSummary
+from shared.model import (
+    ABSENT,
+    BranchName,
+    Budget,
+    CommitId,
+    Deadline,
+    RepoId,
+    Repository,
+    Ruleset,
+    SourceName,
+    SweepSummary,
+)
 from shared.ports import GitSource, Journal, Queue, Sweeps
-from shared.sync import Sync
+from shared.sync import Sync, Workers
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +79,10 @@ class Reconcile:
 
     def _swept(self, deadline: Deadline) -> SweepSummary:
         # What was asked for goes first: hosts that hang while their heads are looked at must not delay a push.
-        outcomes = self._in_parallel(lambda: self._sync_due(deadline))
+        outcomes = self._in_parallel(lambda workers: self._sync_due(deadline, workers))
         self._sweeps.ask_due_deep_syncs()
-        heads = self._in_parallel(lambda: self._check_heads(deadline))
-        outcomes += self._in_parallel(lambda: self._sync_due(deadline))
+        heads = self._in_parallel(lambda workers: self._check_heads(deadline, workers))
+        outcomes += self._in_parallel(lambda workers: self._sync_due(deadline, workers))
         is_complete = not deadline.is_over
         # Last, since no sync may wait for it.
         self._announce(deadline)
@@ -98,29 +109,36 @@ class Reconcile:
             # The delivery is recorded and answered for; this was a favour to the timer.
             _log.exception("A sweep was not taken along")
 
-    def _in_parallel(self, work: "Callable[[], Counter[str]]") -> "Counter[str]":
+    def _in_parallel(self, work: "Callable[[Workers], Counter[str]]") -> "Counter[str]":
         """Each worker counts for itself; the sum of their counts."""
+        side_by_side = Workers()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="sweep") as workers:
-            running = [workers.submit(work) for _ in range(self._workers)]
+            running = [workers.submit(work, side_by_side) for _ in range(self._workers)]
             return sum((done.result() for done in running), Counter())
 
-    def _check_heads(self, deadline: Deadline) -> "Counter[str]":
+    def _check_heads(self, deadline: Deadline, workers: Workers) -> "Counter[str]":
         counts: Counter[str] = Counter()
         answered: set[SourceName] = set()
-        while not deadline.is_over and (repositories := self._sweeps.claim_head_checks(1)):
-            try:
-                counts["moved"] += self._check(repositories[0], deadline)
-                counts["checked"] += 1
-                answered.add(repositories[0].source)
-            except SourceError as error:
-                counts["failed"] += 1
-                self._leave_alone(repositories[0], error)
-            except Exception:
-                counts["failed"] += 1
-                _log.exception("A head check broke", extra={"repo_id": repositories[0].repo_id})
+        while not deadline.is_over:
+            with workers.at(self._next_head_check) as repository:
+                if repository is None:
+                    break
+                try:
+                    counts["moved"] += self._check(repository, deadline)
+                    counts["checked"] += 1
+                    answered.add(repository.source)
+                except SourceError as error:
+                    counts["failed"] += 1
+                    self._leave_alone(repository, error)
+                except Exception:
+                    counts["failed"] += 1
+                    _log.exception("A head check broke", extra={"repo_id": repository.repo_id})
         for source in answered:
             self._queue.resume_source(source)
         return counts
+
+    def _next_head_check(self, busy: Collection[RepoId]) -> Repository | None:
+        return next(iter(self._sweeps.claim_head_checks(1, busy=busy)), None)
 
     def _check(self, repository: Repository, deadline: Deadline) -> int:
         """Compare heads with verdicts and request what differs; returns how many heads had moved."""
@@ -148,10 +166,10 @@ class Reconcile:
         known = self._sweeps.judged(repository.repo_id)
         return {branch: known[branch] for branch in repository.registration.branches if branch in known}
 
-    def _sync_due(self, deadline: Deadline) -> "Counter[str]":
+    def _sync_due(self, deadline: Deadline, workers: Workers) -> "Counter[str]":
         outcomes: Counter[str] = Counter()
         while not deadline.is_over:
-            done = self._sync.run_due(Budget(deadline))
+            done = self._sync.run_due(Budget(deadline), workers)
             if done is None:
                 break
             outcomes[type(done[1]).__name__] += 1

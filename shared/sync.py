@@ -7,9 +7,12 @@ unlikely each step looks.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from threading import Lock
+from typing import TypeVar
 from uuid import uuid4
 
 from shared.errors import (
@@ -52,6 +55,7 @@ from shared.model import (
 from shared.ports import ConfigStore, GitSource, Queue, Registry
 
 _log = logging.getLogger(__name__)
+_Place = TypeVar("_Place", Claim, Repository)
 
 PASSES = 3
 """How often one run looks again for requests that came in meanwhile; what is left stays requested."""
@@ -80,6 +84,29 @@ class _Attempt:
     head: CommitId | None = None
 
 
+class Workers:
+    """Who run side by side, and where. Each goes first to a source that no other is at: one that hangs, and has many
+    branches, would soon hold all of them."""
+
+    def __init__(self) -> None:
+        self._claiming = Lock()
+        self._busy: list[RepoId] = []
+
+    @contextmanager
+    def at(self, claim: Callable[[Collection[RepoId]], _Place | None]) -> Iterator[_Place | None]:
+        """What `claim` gives, which is told the repositories that the others are at; this worker is there until the
+        block ends."""
+        with self._claiming:
+            place = claim(tuple(self._busy))
+            if place is not None:
+                self._busy.append(place.repo_id)
+        try:
+            yield place
+        finally:
+            if place is not None:
+                self._busy.remove(place.repo_id)
+
+
 class Sync:
     def __init__(
         self, registry: Registry, queue: Queue, configs: ConfigStore, git: GitSource, examiner: Examiner
@@ -97,17 +124,19 @@ class Sync:
         budget: Budget,
         trigger: Trigger,
         *,
+        request: int | None = None,
         probe: bool = False,
         deep: bool = False,
     ) -> Outcome:
         """Sync the branch until no request is open; the outcome of the last pass. Never raises for Git or the database.
 
-        `probe` also goes where the source is paused: a person wants to know now. With `deep` it goes on until the deep
-        sync that was asked for has ended.
+        With `request` it does nothing when another worker has answered the request of that number meanwhile: of many
+        deliveries that arrive during a sync one goes on, and not each of them. `probe` also goes where the source is
+        paused: a person wants to know now. With `deep` it goes on until the deep sync that was asked for has ended.
         """
         for passes_left in reversed(range(PASSES)):
             try:
-                claim = self._queue.claim(repo_id, branch, SyncId(uuid4()), trigger, probe=probe)
+                claim = self._queue.claim(repo_id, branch, SyncId(uuid4()), trigger, request=request, probe=probe)
             except DatabaseUnavailable as error:
                 return Failed(error)
             if isinstance(claim, Deferred):
@@ -117,14 +146,17 @@ class Sync:
                 if not passes_left or budget.deadline.remaining <= _CATCHING_UP.total_seconds():
                     break
                 time.sleep(_CATCHING_UP.total_seconds())
+                request = claim.seen
             elif settled is None or budget.deadline.is_over or not (settled.more or (deep and settled.deep_waits)):
                 break
+            else:
+                request = None if deep else claim.seen + 1
         return outcome
 
-    def run_due(self, budget: Budget) -> tuple[Claim, Outcome] | None:
-        """One pass over the branch that is due longest; None when no branch is."""
-        claim = self._queue.claim_due(SyncId(uuid4()))
-        return None if claim is None else (claim, self._pass(claim, budget)[0])
+    def run_due(self, budget: Budget, workers: "Workers | None" = None) -> tuple[Claim, Outcome] | None:
+        """One pass over the branch that is due longest; None when no branch is. `workers` run side by side."""
+        with (workers or Workers()).at(lambda busy: self._queue.claim_due(SyncId(uuid4()), busy=busy)) as claim:
+            return None if claim is None else (claim, self._pass(claim, budget)[0])
 
     # -- One pass: one claim, one outcome, one row in the journal ------------------------------------------------------
 
@@ -141,10 +173,12 @@ class Sync:
         except (ClaimLost, RepositoryNotFound):
             outcome = Deferred(DeferReason.CLAIM_LOST, "Another worker took over, or the registration changed.")
         except DatabaseUnavailable as error:
-            outcome = Failed(error)
+            _log.warning("A sync failed", extra={**_about(claim), "error": error.message})
+            outcome = self._broken(attempt, error)
         except Exception:
             _log.exception("A sync broke", extra=_about(claim))
-            outcome = self._broken(attempt)
+            hint = f"The log names it: {claim.sync_id}."
+            outcome = self._broken(attempt, RuntimeStoreError("The sync ended by a defect of this app.", hint=hint))
         why = {"reason": outcome.message} if isinstance(outcome, Deferred) else {}
         _log.info("A sync ended", extra={**_about(claim), "outcome": type(outcome).__name__, **why})
         return outcome, settled
@@ -170,11 +204,11 @@ class Sync:
             self._queue.resume_source(repository.source, claim.paused_until)
         except DatabaseUnavailable as error:
             # The sync has ended well; the next one of this source is its probe again.
-            _log.warning("A source stays paused", extra={"source": repository.source, "error": error.message})
+            _log.warning("A source stays paused", extra={**_about(claim), "error": error.message})
 
-    def _broken(self, attempt: _Attempt) -> Outcome:
-        hint = f"The log names it: {attempt.claim.sync_id}."
-        outcome = Failed(RuntimeStoreError("The sync ended by a defect of this app.", hint=hint))
+    def _broken(self, attempt: _Attempt, error: RuntimeStoreError) -> Outcome:
+        """Failed, and written down as that if it can be: a database that refuses one statement may take another."""
+        outcome = Failed(error)
         try:
             self._settle(attempt, outcome)
         except (ClaimLost, DatabaseUnavailable):
@@ -303,7 +337,8 @@ class Sync:
             self._settle(attempt, _OUT_OF_TIME)
             return _OUT_OF_TIME
         if error.concerns_source:
-            self._queue.pause_source(repository.source, error, error.retry_after)
+            until = attempt.claim.paused_until
+            self._queue.pause_source(repository.source, error, error.retry_after, until=until)
         elif isinstance(error, RepositoryRefused | CommitMissing):
             # Whoever tells that knows who we are: the probe of the source has succeeded, if not that of this branch.
             self._resume(attempt.claim, repository)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support import postgres
+from support.stores import Store
 from support.world import Team, World
 
 from shared.postgres.pool import Pool
@@ -42,6 +43,12 @@ def pool(database: str) -> Iterator[Pool]:
     pool = Pool(database, size=8)
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def store(pool: Pool, database: str) -> Store:
+    """All adapters over one empty, migrated database."""
+    return Store(pool, database)
 
 
 @pytest.fixture

@@ -142,12 +142,24 @@ def pause(headers: Mapping[str, str]) -> timedelta:
     reset = headers.get("X-RateLimit-Reset", "")
     try:
         if told:
-            seconds = float(told) if told.strip().isdigit() else parsedate_to_datetime(told).timestamp() - time.time()
+            seconds = float(told) if told.strip().isdigit() else _moment(told) - _now(headers)
         elif reset:
-            seconds = int(float(reset)) - time.time()
+            seconds = int(float(reset)) - _now(headers)
     except (ValueError, OverflowError):
         pass  # Neither a number nor a date.
     return min(timedelta(seconds=min(max(seconds, 0.0), 1e6)), _LONGEST_PAUSE)
+
+
+def _now(headers: Mapping[str, str]) -> float:
+    """By the clock of whoever names the moment, where the answer tells it: ours may be off."""
+    try:
+        return _moment(headers["Date"])
+    except (LookupError, ValueError):
+        return time.time()
+
+
+def _moment(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp()
 
 
 def wish(headers: Mapping[str, str]) -> timedelta | None:

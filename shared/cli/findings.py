@@ -6,7 +6,8 @@ from unicodedata import category, east_asian_width
 
 import click
 
-from shared.cli.output import counted, note, one_line, printable, say, say_json
+from shared.cli.output import counted, note, say, say_json
+from shared.cli.printable import one_line, printable
 from shared.model import Finding, Report, Severity
 
 _LINE_BREAK: Final = re.compile("\r\n|\r|\n")

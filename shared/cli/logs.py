@@ -1,9 +1,19 @@
-"""The log on stderr, one line each: the message, and behind it the data it came with."""
+"""The log on stderr, one line each: the message, and behind it the data it came with.
+
+Data comes from callers and repositories. What they write begins no line, and moves no cursor: only the lines of a
+traceback follow a record's own, and each of them is indented.
+"""
 
 import logging
 import sys
+from textwrap import indent
+from types import TracebackType
+from typing import TypeAlias
+
+from shared.cli.printable import one_line, printable
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_Raised: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
 
 
 class Lines(logging.Formatter):
@@ -12,7 +22,10 @@ class Lines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         told = {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
-        return " ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in told.items())])
+        return one_line(" ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in told.items())]))
+
+    def formatException(self, ei: _Raised) -> str:
+        return indent(printable(super().formatException(ei)), "  ")
 
 
 def show(level: int) -> None:

@@ -7,7 +7,6 @@ shown, not sent.
 import json
 import logging
 import os
-import re
 import shutil
 import sys
 import time
@@ -20,11 +19,10 @@ from typing import Any, Final, TextIO, TypeVar
 import click
 
 from shared.cli import logs
+from shared.cli.printable import one_line, printable
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_AGENT_COMMAND: Final = re.compile(r"##(?=(?:vso)?\[)", re.IGNORECASE)
-"""What makes Azure Pipelines obey a line, wherever in it: `##vso[...]` and `##[...]`."""
 _SECONDS_BETWEEN_TICKS: Final = 0.1
 
 
@@ -59,22 +57,6 @@ def variable(name: str) -> str | None:
     By way of click, and for what must not be an option: a command line is kept in histories and shown to all.
     """
     return click.Option(["--value"], envvar=name).resolve_envvar_value(click.get_current_context())
-
-
-def printable(text: str) -> str:
-    if not text.isprintable():
-        text = "".join(
-            letter
-            if letter.isprintable() or letter == "\n"
-            else letter.encode("unicode_escape", "surrogatepass").decode()
-            for letter in text
-        )
-    return _AGENT_COMMAND.sub(r"#\\x23", text)
-
-
-def one_line(text: str) -> str:
-    """As `printable`, for what must not begin a line of its own: a key may hold a line break."""
-    return printable(text).replace("\n", "\\n")
 
 
 def say(text: str) -> None:

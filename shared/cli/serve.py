@@ -85,7 +85,11 @@ def run(app: "App", listener: socket.socket, *, threads: int = 8, timer: bool = 
     """Serve until a signal comes; answers that are being made are still given, as far as they take seconds only."""
     from waitress.server import create_server
 
-    server: Any = create_server(app.wsgi, sockets=[listener], threads=threads, ident=None)
+    # The server reads a body before the app can ask who sent it. What is a little too large, the app answers itself.
+    largest = 2 * app.settings.webhook_max_bytes
+    server: Any = create_server(
+        app.wsgi, sockets=[listener], threads=threads, ident=None, max_request_body_size=largest
+    )
     with sweeping(app.sweep) if timer else nullcontext():
         server.run()
         server.accepting = False

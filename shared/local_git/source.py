@@ -25,6 +25,9 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{40}")
 # which follows a host unless it follows the letter of a Windows drive.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(://|::)")
 _HOST = re.compile(r"[^/\\:]{2,}:")
+# Git hands a URL to its transports on their command lines, which every user of the machine can see. Over ssh a user
+# name is no secret.
+_CREDENTIALS = re.compile(r"(?!ssh:)[A-Za-z]+://[^/]*@|ssh://[^/@]*:[^/]*@")
 # What `ls-tree -z` writes: mode, type, id, with `--long` the size (a submodule has none), then a tab and the path.
 _RECORD = re.compile(r"([0-7]+) [a-z]+ ([0-9a-f]+)(?: +([0-9]+|-))?\t([^\0]*)\0")
 
@@ -217,6 +220,9 @@ def _is_path(source: str) -> bool:
     if is_foreign or source.startswith("-") or not source.isprintable() or not source:
         hint = f"Use a path, `user@host:path`, or a URL of one of file, {', '.join(PROTOCOLS)}"
         raise SourceFailed(f"{redacted(source)!r} is not a Git source", hint=hint)
+    if _CREDENTIALS.match(source):
+        hint = "Register it without them, and give them to Git's credential helper"
+        raise SourceFailed("The source has credentials in it, which would show in the list of processes", hint=hint)
     return address[1] == "file" if address else not _HOST.match(source)
 
 

@@ -115,7 +115,7 @@ class Rejected:
 
 class DeferReason(StrEnum):
     BUSY = "busy"
-    """Another worker is syncing this branch, and will look again before it ends."""
+    """Another worker is syncing this branch, and will look again before it ends; or it has just done so."""
     SOURCE_PAUSED = "source-paused"
     SUSPENDED = "suspended"
     NOT_NAMED = "not-named"

@@ -47,6 +47,18 @@ _REASONS = (
 """What libpq says, which has no SQLSTATE for a connection that was not made. What it says in another language, or in
 other words, counts as no answer."""
 
+_CAUSES = {
+    "53100": ("The disk of the database is full", "Give its server more storage; what was asked for is tried again."),
+    "55P03": ("The database is busy", "Look for who holds the lock so long: `pg_stat_activity`, `pg_locks`."),
+    "57014": (
+        "The database took too long",
+        "Look at its load; `statement_timeout` of the app's role is how long a statement may take.",
+    ),
+}
+"""By SQLSTATE: what a person can do about it."""
+_NO_ANSWER = ("08", "57P")
+"""SQLSTATEs of connections that ended: a server that goes or comes says nothing about the statement."""
+
 
 def secured(conninfo: str, *, is_token_login: bool = False) -> str:
     """`conninfo` with what it leaves open about TLS.
@@ -109,6 +121,17 @@ def not_connected(error: BaseException) -> DatabaseUnavailable:
         if isinstance(error, psycopg.OperationalError) and re.search(pattern, str(error)):
             return DatabaseUnavailable(message, hint=hint)
     return unavailable()
+
+
+def failed(error: psycopg.Error) -> DatabaseUnavailable:
+    """What it means that a statement was sent, and `error` came of it. What the server itself said is told: it did
+    answer, and undid the statement."""
+    told = error.diag.message_primary
+    if told is None or error.sqlstate is None or error.sqlstate.startswith(_NO_ANSWER):
+        return unavailable()
+    default = "The database failed", error.diag.message_hint or "The log of its server says more."
+    cause, hint = _CAUSES.get(error.sqlstate, default)
+    return DatabaseUnavailable(f"{cause}: {told}", hint=hint)
 
 
 def unavailable() -> DatabaseUnavailable:

@@ -5,7 +5,7 @@ at once wait for each other, and a failing one leaves no trace.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,10 @@ _LOCK_TIMEOUT: LiteralString = "SET LOCAL lock_timeout = '3s'"
 _REPEATS = 4
 """The app goes on meanwhile: a table that it holds, or a deadlock with it, is tried again."""
 
-TIMEOUTS: dict[LiteralString, LiteralString] = {
-    "statement_timeout": "60s",
+STATEMENT_SECONDS = 60
+"""How long the server works on one statement of the app before it gives up."""
+TIMEOUTS: Mapping[LiteralString, str] = {
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
     "lock_timeout": "20s",
     "idle_in_transaction_session_timeout": "60s",
 }

@@ -16,10 +16,11 @@ from weakref import WeakSet
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from shared.errors import DatabaseUnavailable, DocumentRefused, SchemaOutdated
-from shared.postgres.connecting import not_connected, secured, unavailable
+from shared.postgres.answering import AnsweringConnection, AnsweringPool, Silence
+from shared.postgres.connecting import failed, not_connected, secured
 from shared.postgres.migrate import REQUIRED_VERSION, schema_version
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def translated() -> Iterator[None]:
     except _NotConnected as error:
         raise not_connected(error.__cause__ or error) from error
     except psycopg.Error as error:
-        raise (_refused(error) if (error.sqlstate or "")[:2] in _REFUSED_DATA else unavailable()) from error
+        raise (_refused(error) if (error.sqlstate or "")[:2] in _REFUSED_DATA else failed(error)) from error
 
 
 def _refused(error: psycopg.Error | UnicodeEncodeError) -> DocumentRefused:
@@ -107,9 +108,9 @@ class Pool:
         self._refused = refused
         self._is_open = False
         self._failure: _Failure | None = None
-        self._made: WeakSet[Connection[TupleRow]] = WeakSet()
+        self._made: WeakSet[AnsweringConnection] = WeakSet()
         self._lock = Lock()
-        self._pool = ConnectionPool(
+        self._pool = AnsweringPool(
             secured(conninfo, is_token_login=is_token_login),
             connection_class=self._connection_class(),
             kwargs={
@@ -133,10 +134,10 @@ class Pool:
             name="runtime-store",
         )
 
-    def _connection_class(self) -> type[Connection[TupleRow]]:
+    def _connection_class(self) -> type[AnsweringConnection]:
         pool = self
 
-        class PasswordConnection(Connection[TupleRow]):
+        class PasswordConnection(AnsweringConnection):
             @classmethod
             def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
                 try:
@@ -189,10 +190,14 @@ class Pool:
         try:
             with connection:
                 yield connection
+        except Silence:
+            # The others lead to the same server: the next caller is to learn at once what this one waited for.
+            self._pool.drain()
+            raise
         finally:
             self._pool.putconn(connection)
 
-    def _taken(self) -> Connection[TupleRow]:
+    def _taken(self) -> AnsweringConnection:
         """A connection of the pool, or why there is none as soon as that is known: the pool itself would let everybody
         wait for as long as it tries again."""
         give_up_at = monotonic() + ACQUIRE_SECONDS
@@ -269,8 +274,9 @@ class Pool:
 
 
 def _is_cut(error: BaseException | None) -> bool:
-    """Whether the connection died under the statement, so that nobody knows what became of it."""
-    if not isinstance(error, psycopg.OperationalError) or isinstance(error, PoolTimeout):
+    """Whether the connection died under the statement, so that nobody knows what became of it. After a silence nobody
+    knows either, but a repeat would wait as long."""
+    if not isinstance(error, psycopg.OperationalError) or isinstance(error, PoolTimeout | Silence):
         return False
     return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in _DISCONNECTED
 

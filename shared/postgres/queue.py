@@ -76,20 +76,29 @@ class PostgresQueue:
         self._pool.write(self._sql["ask"], {"repo_id": repo_id, "branches": sorted(set(branches)), "deep": deep})
 
     def claim(
-        self, repo_id: RepoId, branch: BranchName, sync_id: SyncId, trigger: Trigger, *, probe: bool = False
+        self,
+        repo_id: RepoId,
+        branch: BranchName,
+        sync_id: SyncId,
+        trigger: Trigger,
+        *,
+        request: int | None = None,
+        probe: bool = False,
     ) -> Claim | Deferred:
         which = {"repo_id": repo_id, "branch": branch}
-        rows = self._pool.write(self._sql["claim"], {**self._times, **which, "sync_id": sync_id, "probe": probe})
+        how = {"sync_id": sync_id, "request": request, "probe": probe}
+        rows = self._pool.write(self._sql["claim"], {**self._times, **which, **how})
         if rows:
             return _claim(rows[0], sync_id, trigger)
         return _why_not(self._pool.rows(self._sql["why_not"], which), probe)
 
-    def claim_due(self, sync_id: SyncId) -> Claim | None:
-        while rows := self._pool.write(self._sql["claim_due"], {**self._times, "sync_id": sync_id}):
+    def claim_due(self, sync_id: SyncId, *, busy: Collection[RepoId] = ()) -> Claim | None:
+        parameters = {**self._times, "sync_id": sync_id, "busy": list(busy)}
+        while rows := self._pool.write(self._sql["claim_due"], parameters):
             if rows[0][0] is not None:
                 return _claim(rows[0], sync_id, Trigger.SWEEP)
             # Another became the probe of this branch's source meanwhile, so that it is skipped from now on.
-        return None
+        return self.claim_due(sync_id) if busy else None
 
     def renew(self, claim: Claim) -> int:
         rows = self._pool.write(self._sql["renew"], {**self._times, **fence(claim)})
@@ -118,8 +127,15 @@ class PostgresQueue:
         generation, more, deep_waits = rows[0]
         return Settled(Generation(generation), more, deep_waits=deep_waits)
 
-    def pause_source(self, source: SourceName, error: SourceError, pause: timedelta | None = None) -> None:
-        times = {**self._times, "base": SOURCE_PAUSE, "pause": pause}
+    def pause_source(
+        self,
+        source: SourceName,
+        error: SourceError,
+        pause: timedelta | None = None,
+        *,
+        until: datetime | None = None,
+    ) -> None:
+        times = {**self._times, "base": SOURCE_PAUSE, "pause": pause, "until": until}
         self._pool.write(self._sql["pause_source"], {**times, "source": source, **_told(Failed(error))})
 
     def resume_source(self, source: SourceName, until: datetime | None = None) -> None:
@@ -197,7 +213,7 @@ def _why_not(rows: Sequence[Sequence[Any]], probe: bool) -> Deferred:
     if is_paused and not probe:
         return Deferred(DeferReason.SOURCE_PAUSED, f"The source is left alone for a while: {reason}")
     # Also when that other one has just ended: this claim came too late by then.
-    return Deferred(DeferReason.BUSY, "Another worker is syncing this branch and will look again before it ends.")
+    return Deferred(DeferReason.BUSY, "Another worker is syncing this branch, or has just done so.")
 
 
 def _told(outcome: Deferred | Failed) -> Mapping[str, str | None]:

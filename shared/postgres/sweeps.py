@@ -1,6 +1,6 @@
 """The sweep's claim, and what a sweep looks for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID
@@ -37,8 +37,11 @@ class PostgresSweeps:
         age: timedelta | None = rows[0][0]
         return age
 
-    def claim_head_checks(self, limit: int) -> Sequence[Repository]:
-        rows = self._pool.write(self._sql["claim_head_checks"], {"interval": self._interval, "limit": limit})
+    def claim_head_checks(self, limit: int, *, busy: Collection[RepoId] = ()) -> Sequence[Repository]:
+        parameters = {"interval": self._interval, "limit": limit, "busy": list(busy)}
+        rows = self._pool.write(self._sql["claim_head_checks"], parameters)
+        if busy and not rows:
+            return self.claim_head_checks(limit)
         return [repository(row) for row in rows]
 
     def judged(self, repo_id: RepoId) -> Mapping[BranchName, tuple[CommitId | None, Ruleset | None]]:

@@ -54,8 +54,8 @@ class Settings:
     public_url: str | None
     """Without a slash at its end."""
     git_url_template: str | None
-    schema: str | None
-    """What `Rules.of` takes."""
+    schema: str | None = field(repr=False)
+    """What `Rules.of` takes. A URL may have a signature that grants access."""
     git_timeout: timedelta
     webhook_budget: timedelta
     webhook_budget_files: int

@@ -132,6 +132,9 @@ def _database_url(text: str) -> str:
     is_conninfo = re.fullmatch(r"(?:\s*+\w++\s*+=\s*+(?:'(?:[^'\\]|\\.)*+'|(?:[^\s'\\]|\\.)*+))++\s*+", text)
     if not is_url and not is_conninfo:
         raise Unusable("it is neither")
+    # libpq would take what follows for the server's name, look it up and log it.
+    if is_url and not re.fullmatch(r"\w+://(?:[^@/]*+@)?+[^@?]*(?:\?.*)?", text):
+        raise Unusable("it has an `@` or a `/` where none can be; in a password they are written %40 and %2F")
     return text
 
 

@@ -30,6 +30,8 @@ _MARK: Final = "#sha256="
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS: Final = 10
+# Also behind one slash or none, and with a slash in the password, which is one if it does not end a port.
+_USER: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+:/*)(?:[^/]*|[^/:]*:(?!\d+/).*)@", re.DOTALL)
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -60,7 +62,7 @@ def load(source: str, *, seconds: float = SECONDS) -> dict[str, JsonValue]:
 
 def _shown(url: str) -> str:
     """Without what may grant access: a user name or a password, and what follows a ?, such as a signature."""
-    return re.sub(r"//[^/?#]*@", "//***@", re.sub(r"[?#].*", "", url, flags=re.DOTALL))
+    return _USER.sub(r"\1***@", re.sub(r"[?#].*", "", url, flags=re.DOTALL))
 
 
 def _refused(message: str, hint: str | None = None) -> InvalidRequest:

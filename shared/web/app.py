@@ -16,6 +16,7 @@ from shared.web.access import Access, Role
 from shared.web.call import Call
 from shared.web.reply import JSON, Reply
 from shared.web.repositories import Repositories
+from shared.web.representations import redacted
 from shared.web.runtimes import Runtimes
 from shared.web.services import Limits, Services
 
@@ -77,7 +78,7 @@ class App:
         response.headers["X-Correlation-Id"] = call.correlation_id
         if _log.isEnabledFor(logging.INFO):
             # Never the query: it may carry a key.
-            told = {"method": call.method, "route": rule, "path": call.path, "status": response.status}
+            told = {"method": call.method, "route": rule, "path": redacted(call.path), "status": response.status}
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             who = {"caller": call.caller.name, "correlation_id": call.correlation_id, "milliseconds": milliseconds}
             _log.info("Answered", extra={**told, **who})

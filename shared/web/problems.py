@@ -74,11 +74,11 @@ def answer(call: Call, error: Exception) -> Reply:
             _log.warning("A request could not be served", extra=told)
         return of_error(call, error, {})
     if isinstance(error, NotFound):
-        detail = f"Nothing is at {call.path!r}; /openapi.json lists the routes."
+        detail = f"Nothing is at {redacted(call.path)!r}; /openapi.json lists the routes."
         return document(call, NO_SUCH_ROUTE, PROBLEMS_OF_HTTP[NO_SUCH_ROUTE], {"detail": detail})
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        detail = f"{call.path} does not have {call.method}, only {allowed}."
+        detail = f"{redacted(call.path)} does not have {call.method}, only {allowed}."
         response = document(call, WRONG_METHOD, PROBLEMS_OF_HTTP[WRONG_METHOD], {"detail": detail})
         response.headers["Allow"] = allowed
         return response

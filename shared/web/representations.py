@@ -24,18 +24,20 @@ from shared.model import (
 
 Members: TypeAlias = dict[str, Any]
 
+_CODE = re.compile(r"(?<=[?&]code=)[^&\s'\"]+")
+"""The query parameter that a key may come in. In a path it is there when a caller encoded the question mark."""
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/\s]+)@")
 HIDDEN = "***"
 
 
 def redacted(text: str) -> str:
-    """The text without the credentials of the URLs in it. An SSH user name is none; any other may be a token."""
+    """The text without keys and the credentials of URLs in it. An SSH user name is none; any other may be a token."""
 
     def without_credentials(found: re.Match[str]) -> str:
         scheme, user = found["scheme"], found["user"]
         return f"{scheme}://{user.partition(':')[0] if scheme.endswith('ssh') else HIDDEN}@"
 
-    return _AUTHORITY.sub(without_credentials, text)
+    return _CODE.sub(HIDDEN, _AUTHORITY.sub(without_credentials, text))
 
 
 def instant(moment: datetime | None) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 from support.cli import CommandLine, log_restored
 
 from shared.cli import exit_codes
-from shared.cli.output import printable
+from shared.cli.printable import printable
 from shared.cli.program import program
 from shared.errors import Kind, SettingsInvalid, SourceFailed
 from shared.model import ABSENT, DeferReason, Deferred, Failed, Generation, Rejected, Report, Unchanged

@@ -1,7 +1,6 @@
 """The three functions as the host sees them, and the way between its objects and the WSGI app."""
 
 import base64
-import functools
 import gzip
 import inspect
 import json
@@ -10,12 +9,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import azure.functions as func
 import pytest
-from azure.functions.http import HttpResponseConverter
 from azure.functions.timer import TimerRequest
+from support.functions import Told, call, functions
 from support.git import GitRepository, environment
 from support.postgres import Server
 from support.world import workflow
@@ -30,14 +28,6 @@ READER = "reader-key-of-the-tests-0123456789a"
 REPO_ID = "5b1c6f3e-0c0e-4a6a-9b42-0f6f2f6d1a77"
 
 StartResponse = Callable[..., Callable[[bytes], object]]
-
-
-class Told(NamedTuple):
-    """What the host is told about an answer: one value of each header, and the body."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class Echo:
@@ -77,36 +67,8 @@ def unbuilt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function_app, "_built", None)
 
 
-@functools.cache
-def functions() -> dict[str, Any]:
-    """By name; the SDK lets them be asked for once."""
-    return {function.get_function_name(): function for function in function_app.app.get_functions()}
-
-
 def bindings(function: Any) -> dict[str, dict[str, Any]]:
     return {binding["name"]: binding for binding in function.get_bindings_dict()["bindings"]}
-
-
-def call(
-    name: str,
-    url: str,
-    method: str = "GET",
-    headers: dict[str, str] | None = None,
-    body: bytes = b"",
-) -> Told:
-    """Call one of the HTTP functions as the worker does."""
-    request = func.HttpRequest(
-        method=method,
-        url=f"https://store.example{url}",
-        headers={"host": "store.example", **(headers or {})},
-        params={},
-        route_params={},
-        body=body,
-    )
-    response = functions()[name].get_user_function()(req=request)
-    told = HttpResponseConverter.encode(response, expected_type=None).value
-    headers = {name.lower(): datum.value for name, datum in told["headers"].items()}
-    return Told(int(told["status_code"].value), headers, told["body"].value)
 
 
 # -- What the host registers -----------------------------------------------------------------------------------------

@@ -1,18 +1,12 @@
 """The HTTP app over everything real but the Functions host: Git, rules, sync and database."""
 
-import time
-from threading import Event, Thread
 from typing import Any
 
 import pytest
-from support.web import ADMIN_KEY, GUID, HOOK_KEY, KEYS, READER_KEY, Api
+from support.web import ADMIN_KEY, GUID, HOOK_KEY, READER_KEY, Api
 from support.world import NOT_YAML, World, workflow
 
-from shared.azure_devops.events import decode
-from shared.model import ABSENT, CommitId
-from shared.web.access import Access
-from shared.web.app import App, create_app
-from shared.web.services import Services
+from shared.web.app import App
 
 PATH = "etl/job-runtime.yaml"
 
@@ -29,18 +23,7 @@ PUSH = {
 
 @pytest.fixture
 def app(world: World) -> App:
-    services = Services(
-        configs=world.reader,
-        registry=world.registry,
-        queue=world.queue,
-        journal=world.journal,
-        by_hand=world.by_hand,
-        registrar=world.registrar,
-        intake=world.intake,
-        reconcile=world.reconcile,
-        decode=decode,
-    )
-    return create_app(services, Access(lambda: KEYS))
+    return world.wsgi()
 
 
 @pytest.fixture
@@ -82,35 +65,3 @@ def test_a_push_is_served_and_a_broken_one_is_explained(app: App, team: Any) -> 
     assert admin.post("/reconcile?seconds=20").json["started"] is True
     assert admin.post("/repositories/team/sync").status_code == 200
     assert reader.get(f"/runtimes/team/release/1.0/{PATH}").json["workflow"]["id"] == "workflow-2"
-
-
-def test_reads_do_not_wait_for_a_git_host_that_hangs(app: App, team: Any, world: World) -> None:
-    """More syncs hang than the pool has connections: none may keep one while it waits for Git."""
-    team.git.commit({PATH: workflow(1)}, branch="release/1.0")
-    admin, reader = Api(app, ADMIN_KEY), Api(app, READER_KEY)
-    assert admin.post("/repositories/team/sync").status_code == 200
-    hanging = [world.repository(f"hanging-{number}") for number in range(10)]
-    released, reached = Event(), []
-
-    def hang(*_: Any) -> CommitId:
-        reached.append(1)
-        assert released.wait(20)
-        return ABSENT
-
-    world.git.instead["head"] = hang
-    callers = [Thread(target=admin.post, args=(f"/repositories/{one.repo_id}/sync",)) for one in hanging]
-    for caller in callers:
-        caller.start()
-    try:
-        until = time.monotonic() + 20
-        while len(reached) < len(hanging) and time.monotonic() < until:
-            released.wait(0.01)
-        assert len(reached) == len(hanging)
-        for path in (f"/runtimes/team/release/1.0/{PATH}", "/runtimes/team/release/1.0", "/repositories", "/health"):
-            started = time.monotonic()
-            assert reader.get(path).status_code == 200
-            assert time.monotonic() - started < 1
-    finally:
-        released.set()
-        for caller in callers:
-            caller.join()

@@ -14,12 +14,6 @@ from shared.postgres.pool import Pool
 
 
 @pytest.fixture
-def store(pool: Pool, database: str) -> Store:
-    """All adapters over one empty, migrated database."""
-    return Store(pool, database)
-
-
-@pytest.fixture
 def served(store: Store) -> Store:
     """`main` serves a.yaml and b.yaml at commit 1, and another sync is asked for."""
     store.register()

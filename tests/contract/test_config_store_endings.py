@@ -190,16 +190,6 @@ class TestTheFence:
         assert served.served() == {"a.yaml": {"n": 1}, "b.yaml": {"n": 2}}
         assert len(served.journal.syncs(REPO, MAIN, 9)) == 1
 
-    def test_it_waits_for_the_branch_before_it_touches_any_row(self, served: Store) -> None:
-        claim = served.claim()
-        everything = Change((config("a.yaml", 9),), (FilePath("b.yaml"),))
-        with served.transaction() as execute:
-            execute("SELECT FROM branches FOR UPDATE")
-            waiting = started(lambda: served.configs.replace(claim, judgement(2), everything, serve=commit(2)))
-            served.wait_for_lock()
-            assert len(execute("SELECT 1 FROM runtime_configs FOR UPDATE NOWAIT")) == 2
-        assert waiting.result(PATIENCE).changed
-
     def test_an_expired_claim_that_nobody_took_can_still_end(self, served: Store) -> None:
         claim = served.claim()
         served.sql("UPDATE branches SET lease_until = clock_timestamp() - interval '1 hour'")

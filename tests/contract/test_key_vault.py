@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -305,10 +305,47 @@ def test_while_one_caller_asks_the_others_get_the_older_value(
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(secrets.get, NAME)
         assert store.waiting.acquire(timeout=4)
-        assert [secrets.get(NAME), secrets.refresh(NAME)] == [OLD, OLD]
+        assert secrets.get(NAME) == OLD
         store.open_gate.set()
         assert asking.result() == NEW
     assert store.reads == [NAME, NAME]
+
+
+@pytest.mark.timeout(20)
+def test_those_who_were_refused_with_the_older_value_wait_for_the_one_who_asks(
+    store: Vault, secrets: KeyVaultSecrets, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_vault, "REFRESH_PATIENCE", timedelta(minutes=1))
+    store.set(NAME, OLD)
+    assert secrets.get(NAME) == OLD
+    store.set(NAME, NEW)
+    clock.now += 30
+    store.open_gate.clear()
+    with ThreadPoolExecutor(8) as pool:
+        asking = pool.submit(secrets.refresh, NAME)
+        assert store.waiting.acquire(timeout=4)
+        others = [pool.submit(secrets.refresh, NAME) for _ in range(7)]
+        assert not wait(others, 0.05).done
+        store.open_gate.set()
+        assert [one.result() for one in (asking, *others)] == [NEW] * 8
+    assert store.reads == [NAME, NAME]
+
+
+@pytest.mark.timeout(20)
+def test_they_do_not_wait_for_a_vault_that_hangs(
+    store: Vault, secrets: KeyVaultSecrets, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_vault, "REFRESH_PATIENCE", timedelta(seconds=0.05))
+    store.set(NAME, OLD)
+    assert secrets.get(NAME) == OLD
+    clock.now += 30
+    store.open_gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(secrets.refresh, NAME)
+        assert store.waiting.acquire(timeout=4)
+        assert secrets.refresh(NAME) == OLD
+        store.open_gate.set()
+        assert asking.result() == OLD
 
 
 def test_callers_that_come_first_together_share_one_fetch(store: Vault, secrets: KeyVaultSecrets) -> None:

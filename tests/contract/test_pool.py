@@ -11,11 +11,12 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from support import postgres
-from support.stores import MAIN, PATIENCE, REPO, Store, at_once, delivery, started
+from support.stores import MAIN, PATIENCE, REPO, Store, at_once, delivery
 
 from shared.errors import DatabaseUnavailable, DocumentRefused, SchemaOutdated
 from shared.postgres import pool as pool_module
-from shared.postgres.migrate import migrate
+from shared.postgres.answering import ANSWER_SECONDS
+from shared.postgres.migrate import TIMEOUTS, migrate
 from shared.postgres.pool import ACQUIRE_SECONDS, Pool
 
 OURS = "datname = current_database() AND application_name = 'runtime-store'"
@@ -89,14 +90,6 @@ class TestOpening:
                 assert caught.value.hint == "Run `runtime-store migrate`."
             migrate(conninfo)
             store.use_everything()
-
-    def test_an_older_schema_is_refused_and_a_newer_one_accepted(self, own_store: Store) -> None:
-        version = "UPDATE schema_migrations SET version = version + %s"
-        own_store.sql(version, -9)
-        with pytest.raises(SchemaOutdated):
-            own_store.registry.list()
-        own_store.sql(version, 9999)
-        own_store.use_everything()
 
     def test_a_closed_pool_says_that_the_database_is_unavailable(self, own_store: Store) -> None:
         own_store.registry.list()
@@ -177,6 +170,32 @@ class TestWhatFailuresMean:
             pool.write("INSERT INTO branches (repo_id, branch) VALUES ('nobody', 'x') RETURNING 1", {})
         assert isinstance(caught.value.__cause__, psycopg.errors.ForeignKeyViolation)
 
+    @pytest.mark.parametrize(
+        ("state", "message"),
+        [
+            ("53100", "The disk of the database is full: attempt 1"),
+            ("55P03", "The database is busy: attempt 1"),
+            ("57014", "The database took too long: attempt 1"),
+            ("XX000", "The database failed: attempt 1"),
+            # Of a server that goes or comes, the statement is not the cause.
+            ("57P01", "The database did not answer."),
+            ("08006", "The database did not answer."),
+        ],
+    )
+    def test_what_the_server_says_is_told(self, failing: Store, state: str, message: str) -> None:
+        with pytest.raises(DatabaseUnavailable) as caught:
+            failing.pool.write(FAIL_UNTIL, {"attempt": 2, "state": state})
+        assert caught.value.message == message
+        assert caught.value.hint
+
+    def test_nobody_waits_longer_than_the_server_works_on_a_statement(self, own_store: Store) -> None:
+        [(milliseconds,)] = own_store.sql(
+            "SELECT extract(epoch FROM %s::interval) * 1000", TIMEOUTS["statement_timeout"]
+        )
+        assert milliseconds / 1000 < ANSWER_SECONDS < 2 * milliseconds / 1000
+        with own_store.pool.connection() as connection:
+            assert connection.patience == ANSWER_SECONDS  # type: ignore[attr-defined]
+
     def test_a_missing_table_or_column_wants_a_migration(self, pool: Pool) -> None:
         for statement in ("SELECT 1 FROM nothing", "SELECT nothing FROM branches", "SELECT nothing()"):
             with pytest.raises(SchemaOutdated):
@@ -236,37 +255,8 @@ class TestRepeating:
 
         assert failing.pool.in_transaction(work) == 1
 
-    def test_a_request_survives_the_serialization_failure_of_a_stricter_default(self, own_database: str) -> None:
-        with closing(psycopg.connect(own_database, autocommit=True)) as admin:
-            database = sql.Identifier(conninfo_to_dict(own_database)["dbname"])
-            strict = sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'")
-            admin.execute(strict.format(database))
-        with closing(Pool(own_database)) as pool:
-            store = Store(pool, own_database)
-            store.register()
-            with store.transaction() as execute:
-                execute("UPDATE branches SET requested = requested + 1")
-                waiting = started(lambda: store.queue.request(delivery(), REPO, [MAIN]))
-                store.wait_for_lock()
-            assert waiting.result(PATIENCE).requests == {"main": 3}
-
 
 class TestLostConnections:
-    def test_every_read_survives_that_all_connections_died(self, own_store: Store) -> None:
-        own_store.register()
-        for _ in range(2):
-            open_all(own_store.pool)
-            assert kill_connections(own_store) == 8
-            read = at_once(*[own_store.registry.list] * 12)
-            assert [len(one) if isinstance(one, list) else one for one in read] == [1] * 12
-
-    def test_so_do_reads_one_after_another(self, own_store: Store) -> None:
-        own_store.register()
-        open_all(own_store.pool)
-        kill_connections(own_store)
-        for _ in range(10):
-            assert own_store.queue.status(REPO)
-
     def test_a_write_is_never_repeated_blindly(self, failing: Store) -> None:
         suicide = "SELECT fail_until(0, ''), pg_terminate_backend(pg_backend_pid())"
         with pytest.raises(DatabaseUnavailable):
@@ -276,52 +266,9 @@ class TestLostConnections:
             failing.pool.rows(suicide)
         assert attempts(failing) == 3, "a read is, once"
 
-    def test_one_write_fails_and_sorts_out_the_other_dead_connections(self, own_store: Store) -> None:
-        own_store.register()
-        open_all(own_store.pool)
-        kill_connections(own_store)
-        with pytest.raises(DatabaseUnavailable):
-            own_store.queue.ask(REPO, [MAIN])
-        for _ in range(10):
-            own_store.queue.ask(REPO, [MAIN])
-        assert own_store.queue.status(REPO)[0].requested == 11
-
-    def test_a_connection_to_what_became_a_standby_is_dropped(self, own_database: str) -> None:
-        database = sql.Identifier(conninfo_to_dict(own_database)["dbname"])
-        setting = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
-        with (
-            closing(psycopg.connect(own_database, autocommit=True)) as admin,
-            closing(Pool(own_database, size=1)) as pool,
-        ):
-            store = Store(pool, own_database)
-            admin.execute(setting.format(database, sql.SQL("on")))
-            assert store.registry.list() == []
-            admin.execute(setting.format(database, sql.SQL("off")))
-            with pytest.raises(DatabaseUnavailable):
-                store.queue.request(delivery(), None, [])
-            store.queue.request(delivery(), None, [])
-
 
 class TestNoSession:
     """What a transaction-mode pooler takes away."""
-
-    @pytest.mark.parametrize("is_pooled", [False, True])
-    def test_statements_are_prepared_unless_a_pooler_forbids_it(self, own_database: str, is_pooled: bool) -> None:
-        with closing(Pool(own_database, size=1, transaction_pooler=is_pooled)) as pool:
-            store = Store(pool, own_database)
-            for _ in range(4):
-                store.use_everything()
-            [(prepared,)] = pool.rows("SELECT count(*) FROM pg_prepared_statements")
-        assert (prepared == 0) if is_pooled else (prepared > 5)
-
-    def test_nothing_of_us_stays_on_a_connection(self, own_database: str) -> None:
-        with closing(Pool(own_database, size=1, transaction_pooler=True)) as pool:
-            Store(pool, own_database).use_everything()
-            assert pool.rows("SELECT name FROM pg_settings WHERE source = 'session'") == []
-            assert pool.rows("SELECT pg_listening_channels()") == []
-            assert pool.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'") == []
-            assert pool.rows("SELECT 1 FROM pg_cursors") in ([], [(1,)])
-            assert pool.rows("SELECT 1 FROM pg_class WHERE relpersistence = 't'") == []
 
     def test_no_transaction_stays_open(self, own_store: Store) -> None:
         own_store.use_everything()

@@ -59,7 +59,9 @@ class TestCertificates:
     def test_a_server_is_verified_by_the_bundle_that_the_url_names(self, proxy: Proxy, authority: Authority) -> None:
         for sslmode in ("verify-full", "verify-ca"):
             assert identified(make_conninfo(proxy.conninfo, sslmode=sslmode, sslrootcert=str(authority.bundle)))
-        assert (proxy.encrypted, bytes(proxy.in_the_clear)) == (2, SSL_REQUEST * 2)
+        # A pool whose first connection takes long opens a second one meanwhile.
+        assert proxy.encrypted >= 2
+        assert bytes(proxy.in_the_clear) == SSL_REQUEST * proxy.encrypted
 
     def test_without_one_by_the_bundle_that_comes_with_the_app(
         self, proxy: Proxy, authority: Authority, monkeypatch: pytest.MonkeyPatch
@@ -151,7 +153,9 @@ class TestTokens:
                         assert second is not first
                         ours = [one.execute("SELECT current_user::text").fetchone() for one in (first, second)]
                 assert ours == [("entra",)] * 2
-        assert (proxy.encrypted, bytes(proxy.in_the_clear)) == (2, SSL_REQUEST * 2)
+        # A pool whose first connection takes long opens a second one meanwhile.
+        assert proxy.encrypted >= 2
+        assert bytes(proxy.in_the_clear) == SSL_REQUEST * proxy.encrypted
 
     def test_tls_is_verified_in_full_when_the_url_says_nothing(
         self, proxy: Proxy, database: str, authority: Authority, other: Authority

@@ -217,6 +217,18 @@ class TestClaim:
             store.wait_for_lock()
         assert late.result(PATIENCE) == store.queue.claim(REPO, MAIN, SyncId(uuid4()), Trigger.WEBHOOK)
 
+    def test_one_for_a_request_that_another_has_answered_is_busy(self, store: Store) -> None:
+        store.register()
+        number = store.claim().seen
+        store.expire_leases()
+        assert isinstance(store.claim(request=number), Claim)
+        store.expire_leases()
+        store.finish()
+        assert store.refusal(request=number) is DeferReason.BUSY
+        store.queue.ask(REPO, [MAIN])
+        assert store.refusal(request=number) is DeferReason.BUSY
+        assert isinstance(store.claim(request=number + 1), Claim)
+
     def test_an_expired_lease_can_be_taken_over_and_the_old_holder_has_lost(self, store: Store) -> None:
         store.register()
         old = store.claim()

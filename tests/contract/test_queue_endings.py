@@ -221,6 +221,26 @@ class TestSources:
             store.queue.pause_source(SOURCE, SourceFailed("no answer"))
             full = min(SOURCE_PAUSE * 2**failure, BACK_OFF_CAP)
             assert full - timedelta(seconds=2) < self.paused_for(store) <= full
+            store.end_pauses()
+
+    def test_what_was_on_its_way_when_the_pause_began_does_not_prolong_it(self, store: Store) -> None:
+        for _ in range(8):
+            store.queue.pause_source(SOURCE, SourceRefused("The token has expired."))
+        assert self.paused_for(store) <= SOURCE_PAUSE
+
+    def test_the_probe_that_fails_does(self, store: Store) -> None:
+        store.register()
+        store.queue.pause_source(SOURCE, SourceRefused("The token has expired."))
+        store.end_pauses()
+        probe = store.due()
+        assert probe is not None
+        store.queue.pause_source(SOURCE, SourceRefused("It still has."), until=probe.paused_until)
+        assert store.sql("SELECT failures FROM sources") == [(2,)]
+
+    def test_a_refusal_during_a_short_wish_is_a_failure(self, store: Store) -> None:
+        store.queue.pause_source(SOURCE, THROTTLED, timedelta(seconds=1))
+        store.queue.pause_source(SOURCE, SourceRefused("The token has expired."))
+        assert self.paused_for(store) > timedelta(seconds=20)
 
     def test_a_given_pause_is_taken_and_never_shortens_one(self, store: Store) -> None:
         store.queue.pause_source(SOURCE, SourceFailed("no answer"), timedelta(hours=2))

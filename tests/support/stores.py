@@ -236,7 +236,7 @@ class Store:
         verdict = judgement(self._commits, ruleset=ruleset)
         return self.configs.replace(claim, verdict, Change(tuple(wanted), gone), serve=verdict.commit_id)
 
-    def refusal(self, branch: str = MAIN, repo_id: str = REPO, **more: bool) -> DeferReason:
+    def refusal(self, branch: str = MAIN, repo_id: str = REPO, **more: Any) -> DeferReason:
         """Why it cannot be claimed; a claim fails the test."""
         refused = self.queue.claim(RepoId(repo_id), BranchName(branch), SyncId(uuid4()), Trigger.WEBHOOK, **more)
         assert isinstance(refused, Deferred), refused

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from support.git import GitRepository, environment
+from support.web import KEYS
 
+from shared.azure_devops.events import decode
 from shared.by_hand import ByHand
 from shared.examination import Examiner
 from shared.intake import Intake
@@ -42,6 +44,9 @@ from shared.reconcile import Reconcile
 from shared.registration import Registrar
 from shared.rules import Rules
 from shared.sync import Sync
+from shared.web.access import Access
+from shared.web.app import App, create_app
+from shared.web.services import Services
 
 MAIN = BranchName("main")
 
@@ -130,6 +135,21 @@ class World:
     def announce(self, deadline: Deadline) -> None:
         """What deliveries and sweeps end with; `tell` is what it does."""
         self.tell(deadline)
+
+    def wsgi(self) -> App:
+        """The HTTP app over all of it."""
+        services = Services(
+            configs=self.reader,
+            registry=self.registry,
+            queue=self.queue,
+            journal=self.journal,
+            by_hand=self.by_hand,
+            registrar=self.registrar,
+            intake=self.intake,
+            reconcile=self.reconcile,
+            decode=decode,
+        )
+        return create_app(services, Access(lambda: KEYS))
 
     def repository(
         self, name: str = "team", *, branches: tuple[str, ...] = ("main",), repo_id: str | None = None, **more: Any

@@ -210,3 +210,20 @@ def test_ctrl_c_reaches_the_command_and_its_exit_code_is_ours(project: Path, way
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         assert output.read() == "stopped\n"
         assert process.wait() == 3
+
+
+AUDITOR = """
+import pathlib
+dev.PYTHON = sys.executable
+def watch(title, command):
+    place = command[command.index("--target") + 1]
+    pathlib.Path(place, "pip_audit.py").write_text("import sys; print(*sys.argv[1:]); sys.exit(1)")
+dev.watch = watch
+"""
+
+
+def test_the_audit_asks_about_every_pin_and_leaves_nothing_behind(project: Path) -> None:
+    done = python(project, f"exec({AUDITOR!r}); sys.exit(dev.audit(['--format', 'json']))")
+    asked = "--strict --no-deps --disable-pip -r requirements-dev.txt -r requirements.txt --format json\n"
+    assert (done.returncode, done.stdout) == (1, asked), done.stderr
+    assert list((project / ".local").iterdir()) == []

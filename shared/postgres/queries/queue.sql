@@ -68,6 +68,7 @@ WHERE b.repo_id = %(repo_id)s AND b.branch = %(branch)s AND r.repo_id = b.repo_i
   AND r.suspended IS NULL
   AND (%(probe)s OR s.source IS NULL OR s.paused_until <= clock_timestamp())
   AND (b.lease_id IS NULL OR b.lease_until <= clock_timestamp())
+  AND (%(request)s::bigint IS NULL OR b.finished < %(request)s)
 RETURNING b.repo_id, b.branch, b.requested, b.finished, b.deep_requested, b.generation, b.commit_id, b.judged_commit,
           b.judged_tree, b.judged_ruleset, b.report, s.paused_until,
           clock_timestamp() AS started_at,
@@ -93,6 +94,7 @@ WITH due AS (
       AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())
       AND (b.lease_id IS NULL OR b.lease_until <= clock_timestamp())
       AND r.suspended IS NULL
+      AND r.source <> ALL (ARRAY(SELECT source FROM repositories WHERE repo_id = ANY (%(busy)s)))
       AND (s.source IS NULL OR s.paused_until <= clock_timestamp())
     ORDER BY b.next_attempt_at NULLS FIRST
     LIMIT 1
@@ -157,18 +159,24 @@ WITH fence AS (
 SELECT generation, more, deep_requested FROM fence
 
 -- name: pause_source
--- A wish that comes with its own time is no failure. Each pause has an end of its own, so that whoever knew an older one
--- does not end this one.
+-- A wish that comes with its own time is no failure, and what was on its way when a pause began is the failure that
+-- began it, once more: many syncs that are refused together count once. Each pause has an end of its own, so that whoever
+-- knew an older one does not end this one.
 INSERT INTO sources AS s (source, paused_until, condition, reason, failures)
 VALUES (%(source)s, clock_timestamp() + coalesce(%(pause)s::interval, %(base)s), %(condition)s, %(message)s,
         CASE WHEN %(pause)s::interval IS NULL THEN 1 ELSE 0 END)
 ON CONFLICT (source) DO UPDATE SET
-    failures = s.failures + excluded.failures,
+    failures = s.failures + CASE WHEN s.failures = 0 OR s.paused_until <= clock_timestamp()
+        OR s.paused_until = %(until)s::timestamptz THEN excluded.failures ELSE 0 END,
     since = CASE WHEN s.condition = excluded.condition THEN s.since ELSE excluded.since END,
     condition = excluded.condition,
     reason = excluded.reason,
-    paused_until = greatest(s.paused_until + interval '1 microsecond', clock_timestamp()
-        + coalesce(%(pause)s::interval, least(%(cap)s, %(base)s * power(2, least(s.failures, 20)))))
+    paused_until = CASE
+        WHEN %(pause)s::interval IS NOT NULL OR s.failures = 0 OR s.paused_until <= clock_timestamp()
+            OR s.paused_until = %(until)s::timestamptz
+        THEN greatest(s.paused_until + interval '1 microsecond', clock_timestamp()
+            + coalesce(%(pause)s::interval, least(%(cap)s, %(base)s * power(2, least(s.failures, 20)))))
+        ELSE s.paused_until END
 RETURNING paused_until
 
 -- name: resume_source

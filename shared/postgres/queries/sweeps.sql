@@ -22,6 +22,7 @@ WITH due AS (
     SELECT r.repo_id
     FROM repositories AS r LEFT JOIN sources AS s ON s.source = r.source
     WHERE r.suspended IS NULL AND (s.source IS NULL OR s.paused_until <= clock_timestamp())
+      AND r.source <> ALL (ARRAY(SELECT source FROM repositories WHERE repo_id = ANY (%(busy)s)))
       AND (r.heads_checked_at IS NULL OR r.heads_checked_at < date_bin(
             %(interval)s, clock_timestamp(),
             timestamptz '2000-01-01 00:00:00Z'

@@ -36,6 +36,8 @@ class Fault(Enum):
     """401 TF400813."""
     THROTTLED = auto()
     """429 TF400733 (`retry_after`: seconds, 30; None sends no such header)."""
+    THROTTLE_PAGE = auto()
+    """200 with a page that says the same (`retry_after` as above)."""
     SLOW_DOWN = auto()
     """The right answer, with the headers of somebody who asks too much (`retry_after`: seconds, 30; None sends only
     X-RateLimit headers)."""
@@ -58,6 +60,7 @@ class Fault(Enum):
     """An error of the service (`status`: 500; from 502 on it is a page)."""
 
 
+_THROTTLE_PAGE = b"<!DOCTYPE html><html><body><h1>TF400733: The request has been canceled</h1></body></html>"
 _UNAVAILABLE_PAGE = b"<!DOCTYPE html><html><head><title>Azure DevOps Services Unavailable</title></head></html>"
 
 
@@ -104,6 +107,8 @@ class Misbehaviour:
                 return unauthorized().answer()
             case Fault.THROTTLED:
                 return throttled(self.rate_headers()).answer()
+            case Fault.THROTTLE_PAGE:
+                return Answer(200, _THROTTLE_PAGE, HTML, self.rate_headers())
             case Fault.ERROR:
                 return _error(self.detail("status", 500))
             case _:
