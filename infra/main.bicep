@@ -53,6 +53,9 @@ param operatorAddresses array = []
 @description('Who is told by e-mail when an alert fires.')
 param alertAddresses array = []
 
+@description('Where docs/operations.md of this repository is read: alerts link there.')
+param handbookUrl string = 'https://dev.azure.com/contoso/platform/_git/runtime-store?path=/docs/operations.md&_a=preview&anchor='
+
 @description('Where the app is reached, when it has a domain of its own. Empty: its address at azurewebsites.net.')
 param publicUrl string = ''
 
@@ -169,6 +172,20 @@ module app 'modules/function_app.bicep' = {
     concurrency: concurrency
     maximumInstances: maximumInstances
     warmInstances: warmInstances
+  }
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    environmentName: environmentName
+    insightsId: monitoring.outputs.insightsId
+    databaseId: database.outputs.id
+    addresses: alertAddresses
+    handbookUrl: handbookUrl
   }
 }
 

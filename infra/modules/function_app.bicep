@@ -116,6 +116,8 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       AzureWebJobsDisableHomepage: 'true'
       APPLICATIONINSIGHTS_CONNECTION_STRING: telemetryConnection
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
+      OTEL_SERVICE_NAME: name
+      PYTHON_ENABLE_OPENTELEMETRY: 'true'
       FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(bodyLimit)
       PYTHON_THREADPOOL_THREAD_COUNT: string(concurrency)
 
