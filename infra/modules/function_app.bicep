@@ -91,65 +91,60 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       }
     }
   }
+}
 
-  // Publishing is for tokens of Microsoft Entra.
-  resource ftp 'basicPublishingCredentialsPolicies' = {
-    name: 'ftp'
-    properties: {
-      allow: false
-    }
+// Publishing is for tokens of Microsoft Entra.
+resource noPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = [for way in ['ftp', 'scm']: {
+  parent: app
+  name: way
+  properties: {
+    allow: false
   }
+}]
 
-  resource scm 'basicPublishingCredentialsPolicies' = {
-    name: 'scm'
-    properties: {
-      allow: false
-    }
-  }
+resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
+  parent: app
+  name: 'appsettings'
+  properties: {
+    AzureWebJobsStorage__blobServiceUri: 'https://${storageName}.blob.${environment().suffixes.storage}'
+    AzureWebJobsStorage__credential: 'managedidentity'
+    AzureWebJobsStorage__clientId: clientId
+    AzureWebJobsDisableHomepage: 'true'
+    APPLICATIONINSIGHTS_CONNECTION_STRING: telemetryConnection
+    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
+    OTEL_SERVICE_NAME: name
+    PYTHON_ENABLE_OPENTELEMETRY: 'true'
+    FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(bodyLimit)
+    PYTHON_THREADPOOL_THREAD_COUNT: string(concurrency)
 
-  resource settings 'config' = {
-    name: 'appsettings'
-    properties: {
-      AzureWebJobsStorage__blobServiceUri: 'https://${storageName}.blob.${environment().suffixes.storage}'
-      AzureWebJobsStorage__credential: 'managedidentity'
-      AzureWebJobsStorage__clientId: clientId
-      AzureWebJobsDisableHomepage: 'true'
-      APPLICATIONINSIGHTS_CONNECTION_STRING: telemetryConnection
-      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
-      OTEL_SERVICE_NAME: name
-      PYTHON_ENABLE_OPENTELEMETRY: 'true'
-      FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(bodyLimit)
-      PYTHON_THREADPOOL_THREAD_COUNT: string(concurrency)
-
-      ENVIRONMENT: environmentName
-      BRANCHES: branches
-      DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:${databasePort}/${databaseName}?sslmode=verify-full'
-      DATABASE_LOGIN: 'entra'
-      DATABASE_POOLER: hasPooler ? 'transaction' : 'none'
-      DATABASE_POOL_SIZE: string(concurrency)
-      KEY_VAULT_URL: vaultUrl
-      KEY_VAULT_CACHE_SECONDS: '600'
-      AZURE_CLIENT_ID: clientId
-      READ_ACCESS: 'keys'
-      AUTO_REGISTER: 'true'
-      AZURE_DEVOPS_ORGANIZATION: organizationUrl
-      COMMIT_STATUSES: 'true'
-      PUBLIC_URL: empty(publicUrl) ? address : publicUrl
-      GIT_URL_TEMPLATE: ''
-      SCHEMA: ''
-      GIT_TIMEOUT_SECONDS: '60'
-      WEBHOOK_BUDGET_SECONDS: '8'
-      WEBHOOK_BUDGET_FILES: '500'
-      WEBHOOK_MAX_BYTES: string(bodyLimit)
-      MANUAL_BUDGET_SECONDS: '60'
-      RECONCILE_SCHEDULE: '0 * * * * *'
-      RECONCILE_BUDGET_SECONDS: '240'
-      RECONCILE_WORKERS: '4'
-      HEAD_CHECK_MINUTES: '15'
-      RETENTION_DAYS: '30'
-      LIST_CACHE_MB: '64'
-      LOG_LEVEL: 'INFO'
-    }
+    ENVIRONMENT: environmentName
+    BRANCHES: branches
+    DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:${databasePort}/${databaseName}?sslmode=verify-full'
+    DATABASE_LOGIN: 'entra'
+    DATABASE_POOLER: hasPooler ? 'transaction' : 'none'
+    DATABASE_POOL_SIZE: string(concurrency)
+    KEY_VAULT_URL: vaultUrl
+    KEY_VAULT_CACHE_SECONDS: '600'
+    AZURE_CLIENT_ID: clientId
+    READ_ACCESS: 'keys'
+    AUTO_REGISTER: 'true'
+    AZURE_DEVOPS_ORGANIZATION: organizationUrl
+    COMMIT_STATUSES: 'true'
+    PUBLIC_URL: empty(publicUrl) ? address : publicUrl
+    GIT_URL_TEMPLATE: ''
+    SCHEMA: ''
+    GIT_TIMEOUT_SECONDS: '60'
+    WEBHOOK_BUDGET_SECONDS: '8'
+    WEBHOOK_BUDGET_FILES: '500'
+    WEBHOOK_MAX_BYTES: string(bodyLimit)
+    MANUAL_BUDGET_SECONDS: '60'
+    RECONCILE_SCHEDULE: '0 * * * * *'
+    RECONCILE_BUDGET_SECONDS: '240'
+    RECONCILE_WORKERS: '4'
+    HEAD_CHECK_MINUTES: '15'
+    RETENTION_DAYS: '30'
+    LIST_CACHE_MB: '64'
+    LOG_LEVEL: 'INFO'
   }
 }
 

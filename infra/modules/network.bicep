@@ -36,16 +36,18 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
       }
     ]
   }
+}
 
-  resource app 'subnets' existing = {
-    name: 'app'
-  }
+resource app 'Microsoft.Network/virtualNetworks/subnets@2024-05-01' existing = {
+  parent: network
+  name: 'app'
+}
 
-  resource endpoints 'subnets' existing = {
-    name: 'endpoints'
-  }
+resource endpoints 'Microsoft.Network/virtualNetworks/subnets@2024-05-01' existing = {
+  parent: network
+  name: 'endpoints'
 }
 
 output networkId string = network.id
-output appSubnetId string = network::app.id
-output endpointSubnetId string = network::endpoints.id
+output appSubnetId string = app.id
+output endpointSubnetId string = endpoints.id

@@ -9,14 +9,14 @@ name=$(output functionAppName)
 func azure functionapp publish "$name" --python
 
 expected="config_api reconcile webhook"
-for attempt in {1..30}; do
+for _ in {1..12}; do
   found=$(az functionapp function list --resource-group "$group" --name "$name" --query "[].name" --output tsv |
     sed 's|.*/||' | sort | xargs)
   if [[ $found == "$expected" ]]; then
     echo "$name has the functions $found."
     exit 0
   fi
-  sleep 10
+  sleep 15
 done
 echo "$name has the functions '$found' instead of '$expected'. See its log stream: an import that fails leaves none." >&2
 exit 1
