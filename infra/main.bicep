@@ -191,7 +191,11 @@ module alerts 'modules/alerts.bicep' = {
 
 output functionAppName string = app.outputs.name
 output url string = app.outputs.url
+output environmentName string = environmentName
+output branches string = branches
+output organizationUrl string = organizationUrl
 output vaultName string = vault.outputs.name
+output vaultUrl string = vault.outputs.url
 output databaseHost string = database.outputs.host
 output databaseName string = database.outputs.databaseName
 output appRole string = identity.outputs.name

@@ -19,6 +19,7 @@ from support.processes import started
 from support.web import HOOK_KEY, READER_KEY
 
 from shared.cli.program import program
+from shared.settings import DatabaseLogin, load
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "infra" / "pipelines" / "deploy"
@@ -26,11 +27,16 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the scripts are
 OUTPUTS = {
     "appObjectId": "6f9619ff-8b86-d011-b42d-00c04fc964ff",
     "appRole": "runtime-store-dev",
+    "branches": "dev",
     "databaseHost": "contoso.postgres.database.azure.com",
     "databaseName": "runtime_store",
     "databaseOwner": "Owners of Runtime Store",
     "databaseServerId": "/subscriptions/1/servers/contoso",
+    "environmentName": "dev",
     "functionAppName": "runtime-store-dev-abc",
+    "organizationUrl": "https://dev.azure.com/contoso",
+    "url": "https://runtime-store-dev-abc.azurewebsites.net",
+    "vaultUrl": "https://rs-abc.vault.azure.net/",
 }
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, sys
@@ -117,12 +123,12 @@ def test_the_resources_are_made_from_files_that_are_there(agent: Agent, environm
 
 class TestMigrating:
     def test_it_is_done_as_the_owner_for_the_apps_identity_while_the_firewall_is_open(self, agent: Agent) -> None:
-        done = agent.runs("migrate.sh", "rg", MIGRATE_FROM="192.0.2.7")
+        done = agent.runs("migrate.sh", "rg", OPERATE_FROM="192.0.2.7")
         assert done.returncode == 0, done.stderr
         opened, (command, name, *words), closed = agent.calls()
         assert (opened[1:3], closed[1:3]) == (["resource", "create"], ["resource", "delete"])
         rule = opened[opened.index("--id") + 1]
-        assert rule.startswith("/subscriptions/1/servers/contoso/firewallRules/migrate-")
+        assert rule.startswith("/subscriptions/1/servers/contoso/firewallRules/operate-")
         assert closed[closed.index("--ids") + 1] == rule
         assert json.loads(opened[opened.index("--properties") + 1]) == {
             "startIpAddress": "192.0.2.7", "endIpAddress": "192.0.2.7",
@@ -130,20 +136,24 @@ class TestMigrating:
         assert command == "runtime-store"
         given = program.commands[name].make_context(name, list(words)).params
         assert (given["app_role"], given["app_identity"]) == (OUTPUTS["appRole"], OUTPUTS["appObjectId"])
-        environ = agent.environment()
-        assert environ["DATABASE_LOGIN"] == "entra"
-        assert conninfo_to_dict(environ["DATABASE_URL"]) == {
+        settings = load(agent.environment())
+        assert settings.database_login is DatabaseLogin.ENTRA
+        assert (settings.environment, settings.branches) == ("dev", ("dev",))
+        assert settings.key_vault_url == "https://rs-abc.vault.azure.net"
+        assert settings.azure_devops_organization == OUTPUTS["organizationUrl"]
+        assert settings.public_url == OUTPUTS["url"]
+        assert conninfo_to_dict(agent.environment()["DATABASE_URL"]) == {
             "host": OUTPUTS["databaseHost"], "port": "5432", "dbname": "runtime_store",
             "user": "Owners of Runtime Store", "sslmode": "verify-full",
         }  # fmt: skip
 
     def test_a_failure_is_the_scripts_and_the_firewall_is_closed_all_the_same(self, agent: Agent) -> None:
         agent.say(exit="8")
-        assert agent.runs("migrate.sh", "rg", MIGRATE_FROM="192.0.2.7").returncode == 8
+        assert agent.runs("migrate.sh", "rg", OPERATE_FROM="192.0.2.7").returncode == 8
         assert agent.calls()[-1][1:3] == ["resource", "delete"]
 
     def test_an_agent_in_the_network_opens_nothing(self, agent: Agent) -> None:
-        assert agent.runs("migrate.sh", "rg", MIGRATE_FROM="").returncode == 0
+        assert agent.runs("migrate.sh", "rg", OPERATE_FROM="").returncode == 0
         assert [call[0] for call in agent.calls()] == ["runtime-store"]
 
 
