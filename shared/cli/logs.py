@@ -3,7 +3,7 @@
 import logging
 import sys
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+from shared.telemetry import records
 
 
 class Lines(logging.Formatter):
@@ -11,8 +11,8 @@ class Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        told = {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
-        return " ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in told.items())])
+        told = records.data(record).items()
+        return " ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in told)])
 
 
 def show(level: int) -> None:
