@@ -161,14 +161,15 @@ def hand_over(command: list[str]) -> int:
 def wait(command: list[str], **more: str) -> int:
     """Run it to its end, with `more` in its environment. Ctrl-C reaches it without us, SIGTERM through us, and it
     decides what that means."""
-    process = subprocess.Popen(command, cwd=ROOT, env={**environment(), **more})
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    # Not an exception of ours: one that is raised while its end is noted loses its exit code.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
     try:
-        while True:
-            with contextlib.suppress(KeyboardInterrupt):
-                return process.wait()
+        process = subprocess.Popen(command, cwd=ROOT, env={**environment(), **more})
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        return process.wait()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # -- The environment -------------------------------------------------------------------------------------------------

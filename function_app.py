@@ -25,19 +25,22 @@ _built: "App | None" = None
 
 
 @app.route("webhooks/azure-devops", methods=["POST"])
-def webhook(req: func.HttpRequest) -> func.HttpResponse:
-    return _answer(req, unexpected=503)  # Azure DevOps tries again after 503, and loses pushes after 500.
+def webhook(req: func.HttpRequest, context: func.Context = None) -> func.HttpResponse:  # type: ignore[assignment]
+    return _answer(req, context, unexpected=503)  # Azure DevOps tries again after 503, and loses pushes after 500.
 
 
 @app.route("{*path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def config_api(req: func.HttpRequest) -> func.HttpResponse:
-    return _answer(req, unexpected=500)
+def config_api(req: func.HttpRequest, context: func.Context = None) -> func.HttpResponse:  # type: ignore[assignment]
+    return _answer(req, context, unexpected=500)
 
 
 @app.timer_trigger("timer", schedule="%RECONCILE_SCHEDULE%")
-def reconcile(timer: func.TimerRequest) -> None:
+def reconcile(timer: func.TimerRequest, context: func.Context = None) -> None:  # type: ignore[assignment]
     try:
-        _app().sweep()
+        from shared import telemetry
+
+        with telemetry.continued(context):
+            _app().sweep()
     except Exception:
         logger.exception("The sweep failed", extra={"past_due": timer.past_due})
         raise
@@ -54,12 +57,12 @@ def _app() -> "App":
         return _built
 
 
-def _answer(req: func.HttpRequest, unexpected: int) -> func.HttpResponse:
+def _answer(req: func.HttpRequest, context: func.Context, unexpected: int) -> func.HttpResponse:
     status, kind, detail = 503, "unavailable", "The app could not start; its log says why, and names wrong settings."
     try:
         wsgi = _app().wsgi
         status, kind, detail = unexpected, "internal", "Something is broken here; the log has the details."
-        return _call(wsgi, req)
+        return _call(wsgi, _environ(req) | {"runtime_store.host": context})
     except Exception:
         logger.exception("The request failed")
         problem = {"type": f"urn:runtime-store:problem:{kind}", "kind": kind, "status": status, "detail": detail}
@@ -67,7 +70,7 @@ def _answer(req: func.HttpRequest, unexpected: int) -> func.HttpResponse:
         return func.HttpResponse(json.dumps(problem), status_code=status, headers=headers)
 
 
-def _call(wsgi: WSGIApplication, req: func.HttpRequest) -> func.HttpResponse:
+def _call(wsgi: WSGIApplication, environ: dict[str, Any]) -> func.HttpResponse:
     status, headers, body = "", dict[str, str](), list[bytes]()
 
     def start_response(line: str, pairs: list[tuple[str, str]], _error: object = None, /) -> Any:
@@ -77,7 +80,7 @@ def _call(wsgi: WSGIApplication, req: func.HttpRequest) -> func.HttpResponse:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return body.append
 
-    result = wsgi(_environ(req), start_response)
+    result = wsgi(environ, start_response)
     try:
         body.extend(result)
     finally:

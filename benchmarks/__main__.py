@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks import imports, listing, memory, reading, replace, stage, sweep, sync, validating
+from benchmarks import imports, listing, memory, reading, replace, stage, sweep, sync, telemetry, validating
 from benchmarks.comparison import Table
 from examples.embedded_postgres import CannotRun
 
@@ -14,6 +14,7 @@ BENCHMARKS: Mapping[str, Callable[[stage.Stage], Iterator[Table]]] = {
     "imports": imports.run,
     "listing": listing.run,
     "reading": reading.run,
+    "telemetry": telemetry.run,
     "replace": replace.run,
     "sync": sync.run,
     "sweep": sweep.run,

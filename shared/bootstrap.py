@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import lru_cache, partial
 from time import monotonic
 
+from shared import telemetry
 from shared.azure_devops.client import Organisation
 from shared.azure_devops.directory import AzureDevOpsDirectory
 from shared.azure_devops.events import decode
@@ -82,13 +83,18 @@ class App:
     by_hand: ByHand
     reconcile: Reconcile
     pool: Pool
+    watch_hooks: Callable[[], object]
+    stop_telemetry: Callable[[], object]
 
     def sweep(self) -> SweepSummary:
         """What the timer does."""
-        return self.reconcile.sweep("timer", self.settings.reconcile_budget)
+        summary = self.reconcile.sweep("timer", self.settings.reconcile_budget)
+        self.watch_hooks()
+        return summary
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, and send what is left to tell."""
+        self.stop_telemetry()
         self.pool.close()
 
 
@@ -157,7 +163,36 @@ def build(
     # All that was loaded until now stays. The collector need not walk it in the middle of every third sync again, which
     # was an eighth of what a push to a branch of 10,000 files cost this process.
     gc.freeze()
-    return App(settings, wsgi, registry, registrar, queue, sync, by_hand, reconcile, pool)
+    stop_telemetry = telemetry_from(settings, pool)
+    watch_hooks = hook_watch_from(settings, organisation)
+    return App(settings, wsgi, registry, registrar, queue, sync, by_hand, reconcile, pool, watch_hooks, stop_telemetry)
+
+
+def telemetry_from(settings: Settings, pool: Pool) -> Callable[[], object]:
+    """Starts what is set, if anything is; returns what ends it."""
+    connection, endpoint = settings.applicationinsights_connection_string, settings.otel_exporter_otlp_endpoint
+    if not (connection or endpoint):
+        return lambda: None
+    try:
+        from shared import telemetry_export
+
+        stop = telemetry_export.start(settings.environment, otlp_endpoint=endpoint, connection_string=connection)
+    except Exception:
+        # Nobody shall miss a config because nobody could be told of it.
+        _log.exception("Telemetry cannot be sent")
+        return lambda: None
+    pool.watch()
+    return stop
+
+
+def hook_watch_from(settings: Settings, organisation: Organisation | None) -> Callable[[], object]:
+    """`HookWatch.look`, or nothing where there are no hooks to see or nobody is told."""
+    if organisation is None or settings.public_url is None or not telemetry.is_on():
+        return lambda: None
+    from shared.azure_devops.hooks import HookWatch, ServiceHooks
+    from shared.azure_devops.subscriptions import PATH
+
+    return HookWatch(ServiceHooks(organisation, settings.public_url + PATH)).look
 
 
 def secrets_from(settings: Settings) -> Secrets:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from uuid import uuid4
 
+from shared import telemetry
 from shared.errors import SourceError
 from shared.model import (
     BranchName,
@@ -27,6 +28,7 @@ from shared.model import (
 from shared.ports import GitSource, Queue
 from shared.registration import Registrar
 from shared.sync import Sync
+from shared.telemetry import metrics
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +70,10 @@ class Intake:
             branches,
             all_heads=decision is Decision.HEADS_CHECKED or decision is Decision.MALFORMED,
         )
-        _log.info(
-            "A delivery was recorded",
-            extra={"delivery_id": str(delivery.delivery_id), "decision": decision, "repo_id": event.repo_id},
-        )
+        about = {"delivery_id": str(delivery.delivery_id), "decision": decision, "repo_id": event.repo_id}
+        _log.info("A delivery was recorded", extra=about)
+        metrics.DELIVERIES.add(1, decision)
+        telemetry.current().set({f"runtime_store.{name}": value for name, value in about.items()})
         if repository and decision is Decision.BRANCHES_CHECKED:
             branches = self._moved_first(repository, branches, event, budget)
         outcomes = self._synced(repository, branches, delivery, budget) if repository else {}

@@ -8,11 +8,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.errors import SecretUnavailable
+from shared.telemetry import metrics
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -158,7 +159,9 @@ class KeyVaultSecrets:
         from azure.core.exceptions import AzureError
 
         try:
-            value = self._connected().get_secret(name).value
+            found = self._connected().get_secret(name)
+            value = found.value
+            _tell_expiry(name, found.properties.expires_on)
         except AzureError as error:
             code = _code(error)
             # Any other 404 comes from a proxy, or a host that is no vault, and says nothing about the secret.
@@ -195,6 +198,11 @@ class KeyVaultSecrets:
         age = round(self._clock() - answer.at)
         data = {"secret": name, "age_seconds": age, "reason": failure.reason, "hint": failure.hint}
         _log.warning("An older value of a secret is used", extra=data)
+
+
+def _tell_expiry(name: str, expires_on: datetime | None) -> None:
+    if expires_on is not None:
+        metrics.SECRET_EXPIRY.set((expires_on - datetime.now(UTC)) / timedelta(days=1), name)
 
 
 def _variable(name: str) -> str:

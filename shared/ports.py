@@ -46,6 +46,7 @@ from shared.model import (
     TreeId,
     Trigger,
     Unposted,
+    Vitals,
 )
 
 
@@ -207,6 +208,10 @@ class Queue(Protocol):
         that ends after `until` (without it: after now)."""
         ...
 
+    def waited(self, claim: Claim) -> timedelta | None:
+        """Time since the oldest delivery arrived that asked for what this claim answers; None when none did."""
+        ...
+
     def status(self, repo_id: RepoId | None = None) -> Sequence[BranchStatus]:
         """Every branch that was ever requested, by repository and name: of one repository, or of all."""
         ...
@@ -309,6 +314,10 @@ class Journal(Protocol):
 
     def overview(self) -> Overview:
         """How everything is, from one statement."""
+        ...
+
+    def vitals(self, laggards: int) -> Vitals:
+        """What is measured at each sweep, from one statement, with so many branches by name."""
         ...
 
     def prune(self, retention: timedelta) -> int:

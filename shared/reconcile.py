@@ -5,13 +5,17 @@ webhook. One broken repository costs its own attempts and nobody else's.
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
 from datetime import timedelta
 from uuid import uuid4
 
-from shared.errors import SourceError
+from shared import telemetry
+from shared.errors import RuntimeStoreError, SourceError
 from shared.examination import Examiner
 from shared.model import (
     ABSENT,
@@ -24,9 +28,12 @@ from shared.model import (
     Ruleset,
     SourceName,
     SweepSummary,
+    Vitals,
 )
 from shared.ports import GitSource, Journal, Queue, Sweeps
-from shared.sync import Sync, Workers
+from shared.sync import Sync
+from shared.telemetry import metrics
+from shared.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -61,12 +68,16 @@ class Reconcile:
         self._workers = workers
         self._retention = retention
 
+    @telemetry.traced("sweep")
     def sweep(self, trigger: str, duration: timedelta) -> SweepSummary:
         """Check the heads that are due, sync what is due, drop what is old; no step begins after `duration`.
 
         Does nothing while another sweep runs. Raises `DatabaseUnavailable`.
         """
-        sweep_id = uuid4()
+        sweep_id, started = uuid4(), time.monotonic()
+        telemetry.current().set({"runtime_store.trigger": trigger})
+        if telemetry.is_on():
+            _tell_age(self._sweeps.age())
         if not self._sweeps.begin(sweep_id, trigger, duration):
             return SweepSummary(started=False)
         summary = None
@@ -75,7 +86,18 @@ class Reconcile:
         finally:
             self._sweeps.end(sweep_id, summary)
         _log.info("A sweep ended", extra={"trigger": trigger, "summary": str(summary)})
+        if telemetry.is_on():
+            self._measure(trigger, summary, time.monotonic() - started)
         return summary
+
+    def _measure(self, trigger: str, summary: SweepSummary, seconds: float) -> None:
+        telemetry.current().set({"runtime_store.complete": summary.is_complete})
+        metrics.SWEEP_DURATION.record(seconds, trigger, summary.is_complete)
+        metrics.HEAD_CHECKS.add(summary.heads_checked, "checked")
+        metrics.HEAD_CHECKS.add(summary.heads_failed, "failed")
+        metrics.HEADS_UNANNOUNCED.add(summary.moved)
+        with suppress(RuntimeStoreError):
+            _tell(self._journal.vitals(metrics.LAGGARDS))
 
     def _swept(self, deadline: Deadline) -> SweepSummary:
         # What was asked for goes first: hosts that hang while their heads are looked at must not delay a push.
@@ -103,6 +125,7 @@ class Reconcile:
             return
         try:
             age = self._sweeps.age()
+            _tell_age(age)
             if age is None or age > OVERDUE:
                 self.sweep("take-along", min(left, _HELP))
         except Exception:
@@ -113,7 +136,7 @@ class Reconcile:
         """Each worker counts for itself; the sum of their counts."""
         side_by_side = Workers()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="sweep") as workers:
-            running = [workers.submit(work, side_by_side) for _ in range(self._workers)]
+            running = [workers.submit(copy_context().run, work, side_by_side) for _ in range(self._workers)]
             return sum((done.result() for done in running), Counter())
 
     def _check_heads(self, deadline: Deadline, workers: Workers) -> "Counter[str]":
@@ -174,3 +197,17 @@ class Reconcile:
                 break
             outcomes[type(done[1]).__name__] += 1
         return outcomes
+
+
+def _tell_age(age: timedelta | None) -> None:
+    if age is not None:
+        metrics.SWEEP_AGE.set(age.total_seconds())
+
+
+def _tell(vitals: Vitals) -> None:
+    metrics.BRANCHES.replace((count, (condition,)) for condition, count in vitals.conditions.items())
+    metrics.BRANCHES_WAITING.set(vitals.waiting)
+    metrics.DELIVERIES_MISSED.set(vitals.missed)
+    late = [(one, (one.repository, one.branch)) for one in vitals.laggards]
+    metrics.BRANCH_NOT_READY.replace((one.age.total_seconds(), (*which, one.condition)) for one, which in late)
+    metrics.BRANCH_SERVED.replace((one.served_age.total_seconds(), which) for one, which in late if one.served_age)

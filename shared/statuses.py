@@ -8,6 +8,7 @@ import logging
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from datetime import timedelta
 from threading import Event, Semaphore
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from shared.model import (
     Unposted,
 )
 from shared.ports import Outbox, Queue, StatusBoard
+from shared.telemetry import metrics
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Statuses:
         turns, over = Semaphore(MOST_AT_ONCE), Event()
         try:
             with ThreadPoolExecutor(workers, thread_name_prefix="statuses") as pool:
-                running = [pool.submit(self._work, deadline, turns, over) for _ in range(workers)]
+                running = [pool.submit(copy_context().run, self._work, deadline, turns, over) for _ in range(workers)]
             errors = [error for done in running if (error := done.result())]
             if errors:
                 self._give_up(next((error for error in errors if isinstance(error, SourceThrottled)), errors[0]))
@@ -76,6 +78,7 @@ class Statuses:
             try:
                 self._tell(unposted, deadline)
             except SourceError as error:
+                metrics.STATUSES.add(1, "failed", type(error).__name__)
                 over.set()
                 return error
         return None
@@ -88,6 +91,7 @@ class Statuses:
         # A commit that is gone has nobody who looks at it.
         with suppress(CommitMissing):
             self._board.post(unposted.repository, status, deadline.within(_LONGEST_POST))
+            metrics.STATUSES.add(1, "posted", None)
         self._outbox.posted(unposted, status.told)
 
     def _give_up(self, error: SourceError) -> None:

@@ -7,14 +7,13 @@ unlikely each step looks.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from threading import Lock
-from typing import TypeVar
 from uuid import uuid4
 
+from shared import telemetry
 from shared.errors import (
     ClaimLost,
     CommitMissing,
@@ -53,9 +52,10 @@ from shared.model import (
     Unchanged,
 )
 from shared.ports import ConfigStore, GitSource, Queue, Registry
+from shared.telemetry import metrics
+from shared.workers import Workers
 
 _log = logging.getLogger(__name__)
-_Place = TypeVar("_Place", Claim, Repository)
 
 PASSES = 3
 """How often one run looks again for requests that came in meanwhile; what is left stays requested."""
@@ -82,29 +82,6 @@ class _Attempt:
     claim: Claim
     budget: Budget
     head: CommitId | None = None
-
-
-class Workers:
-    """Who run side by side, and where. Each goes first to a source that no other is at: one that hangs, and has many
-    branches, would soon hold all of them."""
-
-    def __init__(self) -> None:
-        self._claiming = Lock()
-        self._busy: list[RepoId] = []
-
-    @contextmanager
-    def at(self, claim: Callable[[Collection[RepoId]], _Place | None]) -> Iterator[_Place | None]:
-        """What `claim` gives, which is told the repositories that the others are at; this worker is there until the
-        block ends."""
-        with self._claiming:
-            place = claim(tuple(self._busy))
-            if place is not None:
-                self._busy.append(place.repo_id)
-        try:
-            yield place
-        finally:
-            if place is not None:
-                self._busy.remove(place.repo_id)
 
 
 class Sync:
@@ -160,12 +137,15 @@ class Sync:
 
     # -- One pass: one claim, one outcome, one row in the journal ------------------------------------------------------
 
+    @telemetry.traced("sync")
     def _pass(self, claim: Claim, budget: Budget) -> tuple[Outcome, Settled | None]:
         """The outcome, and how it was settled; None when it is not to be looked at again now.
 
         A defect of ours is an outcome too: it must neither fail the delivery that asked, nor stop the other branches.
         """
         attempt = _Attempt(claim, budget)
+        started = time.monotonic()
+        telemetry.current().set({f"runtime_store.{name}": value for name, value in _about(claim).items()})
         outcome: Outcome
         settled: Settled | None = None
         try:
@@ -181,11 +161,14 @@ class Sync:
             outcome = self._broken(attempt, RuntimeStoreError("The sync ended by a defect of this app.", hint=hint))
         why = {"reason": outcome.message} if isinstance(outcome, Deferred) else {}
         _log.info("A sync ended", extra={**_about(claim), "outcome": type(outcome).__name__, **why})
+        if telemetry.is_on():
+            self._measure(attempt, outcome, time.monotonic() - started)
         return outcome, settled
 
     def _settled(self, attempt: _Attempt) -> tuple[Outcome, Settled | None]:
         try:
             repository = self._repository(attempt.claim)
+            telemetry.current().set({"runtime_store.repository": repository.name})
             try:
                 outcome, settled = self._look(attempt, repository)
             except SourceError as error:
@@ -252,7 +235,8 @@ class Sync:
 
         stored = self._configs.stored(claim.repo_id, claim.branch)
         try:
-            found = self._examiner.at_head(repository, head, stored, budget.deadline, checkpoint, budget.files)
+            with telemetry.span("sync.examine"):
+                found = self._examiner.at_head(repository, head, stored, budget.deadline, checkpoint, budget.files)
         except TooManyFiles:
             message = "More files changed than a webhook may fetch; the timer goes on with it."
             raise _Stop(Deferred(DeferReason.BUDGET, message)) from None
@@ -276,6 +260,7 @@ class Sync:
 
         return checkpoint
 
+    @telemetry.traced("sync.heal")
     def _heal(self, claim: Claim, judged: CommitId, repository: Repository, budget: Budget) -> tuple[Outcome, Settled]:
         """The deep sync: what is served is compared with its commit, and neither commit nor verdict moves."""
         checkpoint = self._checkpoint(claim, budget)
@@ -313,6 +298,7 @@ class Sync:
             report = replace(judgement.report, findings=(finding, *judgement.report.findings))
             return self._write(claim, replace(judgement, report=report), Change(), claim.commit_id, accepted=False)
 
+    @telemetry.traced("sync.write")
     def _write(
         self, claim: Claim, judgement: Judgement, change: Change, serve: CommitId | None, accepted: bool
     ) -> tuple[Outcome, Settled]:
@@ -345,6 +331,24 @@ class Sync:
         self._settle(attempt, Failed(error), error.retry_after)
         _log.warning("A sync failed", extra={**_about(attempt.claim), "error": error.message})
         return Failed(error)
+
+    def _measure(self, attempt: _Attempt, outcome: Outcome, seconds: float) -> None:
+        claim, name, waited = attempt.claim, type(outcome).__name__, None
+        reason = outcome.reason if isinstance(outcome, Deferred) else None
+        error = type(outcome.error).__name__ if isinstance(outcome, Failed) else None
+        if isinstance(outcome, Replaced | Unchanged):
+            with suppress(RuntimeStoreError):
+                waited = self._queue.waited(claim)
+        metrics.SYNCS.add(1, name, claim.trigger, reason, error)
+        metrics.SYNC_DURATION.record(seconds, name, claim.trigger)
+        told: dict[str, str | float | None] = {"outcome": name, "reason": reason, "commit": attempt.head}
+        if waited is not None:
+            metrics.PUSH_SERVED.record(waited.total_seconds(), claim.trigger)
+            told["served_after"] = waited.total_seconds()
+        span = telemetry.current()
+        span.set({f"runtime_store.{name}": value for name, value in told.items()})
+        if error is not None:
+            span.fail(error)
 
     def _settle(self, attempt: _Attempt, outcome: Deferred | Failed, pause: timedelta | None = None) -> Settled:
         try:

@@ -8,15 +8,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from shared import telemetry
 from shared.azure_devops.sdk import Answer, Location, git_class, hooks_class
 from shared.azure_devops.trouble import Reply, trouble, wish
 from shared.errors import RepositoryRefused, SourceFailed, SourceRefused, SourceThrottled
 from shared.model import Deadline, SourceName
+from shared.telemetry import metrics
 
 if TYPE_CHECKING:
     from shared.azure_devops.transport import Received, Transport
@@ -46,7 +48,9 @@ class Organisation:
         slow_down: Callable[[timedelta], object] = lambda pause: None,
     ) -> None:
         self.url = SourceName(url.rstrip("/"))
-        self._host = urlsplit(self.url).netloc
+        parts = urlsplit(self.url)
+        self._host = parts.netloc
+        self._server = {"server.address": parts.hostname, "server.port": parts.port or 443}
         self._authorization = authorization
         self._renewed = renewed
         self._timeout = timeout
@@ -111,8 +115,13 @@ class Organisation:
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: str | None, deadline: Deadline) -> Answer:
         is_download = "json" not in headers.get("Accept", "")
         once = method not in _READS and not is_download
-        received = self._wire().send(method, url, headers, body, deadline, once=once)
-        problem = trouble(_reply(received, is_download=is_download), self._host, url, download=is_download)
+        about = {"http.request.method": method, "url.full": url.partition("?")[0], **self._server}
+        with telemetry.call(method, about) as span:
+            received = self._wire().send(method, url, headers, body, deadline, once=once)
+            problem = trouble(_reply(received, is_download=is_download), self._host, url, download=is_download)
+            span.set({"http.response.status_code": received.status})
+            if problem is not None:
+                span.fail(type(problem).__name__)
         if problem is not None:
             received.content.close()
         self._heed(received, problem)
@@ -121,6 +130,7 @@ class Organisation:
         return Answer(received.status, received.headers, received.content)
 
     def _heed(self, received: "Received", problem: Exception | None) -> None:
+        _tell_limit(received.headers)
         pause = wish(received.headers)
         if pause and not isinstance(problem, SourceThrottled):
             self._quiet_until = max(self._quiet_until, time.monotonic() + pause.total_seconds())
@@ -162,6 +172,11 @@ class Organisation:
             message = f"{self._host} answered what cannot be understood: {type(error).__name__}"
             hint = "Check the URL of the organization: this app speaks version 7.1 of the API of Azure DevOps Services"
             raise SourceFailed(message, hint=hint) from error
+
+
+def _tell_limit(headers: Mapping[str, str]) -> None:
+    with suppress(KeyError, ValueError):
+        metrics.RATE_LIMIT.set(float(headers["X-RateLimit-Remaining"]), headers.get("X-RateLimit-Resource", "")[:64])
 
 
 def _reply(received: "Received", *, is_download: bool) -> Reply:

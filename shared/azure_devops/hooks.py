@@ -1,15 +1,25 @@
 """The service hooks of one organisation: which subscriptions call this app, and making them as they must be."""
 
+import logging
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 from shared.azure_devops.client import Organisation
 from shared.azure_devops.hook_plan import Act, Place, Places, Step
 from shared.azure_devops.subscriptions import KIND, Reach, Subscription, read, wanted
 from shared.azure_devops.trouble import NotFound
-from shared.errors import SourceFailed, SourceRefused
+from shared.errors import SourceError, SourceFailed, SourceRefused
 from shared.model import Deadline, RepoId, SourceName
+from shared.telemetry import metrics
+
+_log = logging.getLogger(__name__)
+
+_WATCHED = timedelta(minutes=55)
+_LOOK = timedelta(seconds=30)
 
 
 class ServiceHooks:
@@ -61,6 +71,29 @@ class ServiceHooks:
         client.create_subscription(Body(**body))
         if there:
             _remove(client, there)
+
+
+class HookWatch:
+    """Measures, about once an hour, whether the service hooks announce pushes."""
+
+    def __init__(self, hooks: ServiceHooks) -> None:
+        self._hooks = hooks
+        self._looked_at: float | None = None
+
+    def look(self) -> None:
+        """Never raises for the organisation: an identity may be allowed to read code, and not to see subscriptions."""
+        now = time.monotonic()
+        if self._looked_at is not None and now - self._looked_at < _WATCHED.total_seconds():
+            return
+        self._looked_at = now
+        try:
+            found = self._hooks.subscriptions(Deadline.after(_LOOK))
+        except SourceError as error:
+            _log.info("Service hooks cannot be seen", extra={"error": error.message, "hint": error.hint})
+            return
+        counted = Counter(one.status for one in found if one.is_ours)
+        # Also when there is none: that is what somebody wants to hear of.
+        metrics.SUBSCRIPTIONS.replace((count, (status,)) for status, count in {"enabled": 0, **counted}.items())
 
 
 def _remove(client: Any, there: Subscription) -> None:

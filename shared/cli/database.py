@@ -13,6 +13,11 @@ from shared.errors import DatabaseUnavailable
 )
 @click.option("--app-role", metavar="ROLE", help="Grant this database role what the app needs, and its time-outs.")
 @click.option(
+    "--app-identity",
+    metavar="OBJECT_ID",
+    help="Make that role where it is missing, for this managed identity. For Azure Database for PostgreSQL.",
+)
+@click.option(
     "--wait",
     type=click.FloatRange(min=0),
     default=0,
@@ -21,7 +26,7 @@ from shared.errors import DatabaseUnavailable
 )
 @with_json
 @with_debug
-def migrate(app_role: str | None, wait: float, as_json: bool) -> None:
+def migrate(app_role: str | None, app_identity: str | None, wait: float, as_json: bool) -> None:
     """Bring the database's schema up to date.
 
     Runs what is pending in one transaction, as the owner of the schema; running it again changes nothing.
@@ -31,6 +36,8 @@ def migrate(app_role: str | None, wait: float, as_json: bool) -> None:
     from shared.postgres.migrate import migrate as run_pending
     from shared.settings import DatabaseLogin, load
 
+    if app_identity and not app_role:
+        raise click.UsageError("--app-identity needs --app-role: the name of the role that it logs in as.")
     secrets = secrets_from(settings := load())
     url, password = database_url(settings, secrets), database_password(settings, secrets)
     is_token_login = settings.database_login is DatabaseLogin.ENTRA
@@ -43,6 +50,7 @@ def migrate(app_role: str | None, wait: float, as_json: bool) -> None:
                     is_token_login=is_token_login,
                     password=password(),
                     app_role=app_role,
+                    app_identity=app_identity,
                     progress=lambda one: show(one.name),
                 )
                 break

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TypeAlias
 
 from shared.cli.printable import one_line, printable
+from shared.telemetry import records
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _Raised: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
 
 
@@ -21,8 +21,8 @@ class Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        told = {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
-        return one_line(" ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in told.items())]))
+        told = records.data(record).items()
+        return one_line(" ".join([super().formatMessage(record), *(f"{name}={value}" for name, value in told)]))
 
     def formatException(self, ei: _Raised) -> str:
         return indent(printable(super().formatException(ei)), "  ")

@@ -13,7 +13,7 @@ from shared.cli import exit_codes, logs
 from shared.cli.database import migrate
 from shared.cli.hooks import hooks
 from shared.cli.output import Options, let_go_of, note, with_debug
-from shared.cli.repositories import register, repositories, status, unregister
+from shared.cli.repositories import register, repositories, restore, status, unregister
 from shared.cli.serve import serve
 from shared.cli.syncs import reconcile, sync
 from shared.cli.validate import validate
@@ -36,7 +36,20 @@ def program() -> None:
     """Serves the runtime configs that teams keep in Git: what a branch holds is readable over HTTP."""
 
 
-for command in (serve, migrate, register, unregister, repositories, status, sync, reconcile, validate, wait, hooks):
+for command in (
+    serve,
+    migrate,
+    register,
+    unregister,
+    repositories,
+    restore,
+    status,
+    sync,
+    reconcile,
+    validate,
+    wait,
+    hooks,
+):
     program.add_command(command)
 
 

@@ -1,5 +1,6 @@
 """What is registered, and what is true of it."""
 
+import json
 import os
 import re
 import sys
@@ -7,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -24,7 +25,7 @@ from shared.cli.output import (
     with_debug,
     with_json,
 )
-from shared.errors import NameTaken
+from shared.errors import InvalidRequest, NameTaken
 from shared.model import BranchName, Located, Registration, RepoId, Repository, SourceName, Validation
 
 if TYPE_CHECKING:
@@ -128,6 +129,31 @@ def _source(text: str) -> SourceName:
 def _name_of(source: str) -> str:
     last = re.split(r"[/\\:]", source.rstrip("/\\"))[-1].removesuffix(".git")
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")
+
+
+@click.command(
+    epilog="\b\nExample:\n  runtime-store repositories --json > kept.json\n  runtime-store restore kept.json"
+)
+@click.argument("kept", metavar="FILE", type=click.File(encoding="utf-8"))
+@with_debug
+def restore(kept: TextIO) -> None:
+    """Register what `repositories --json` wrote.
+
+    What is registered already is changed to what it was then. Nothing is forgotten, and configs come from Git.
+    """
+    from shared.web.registrations import MEMBERS, registration_of
+
+    try:
+        wanted = {one["repo_id"]: {name: one[name] for name in MEMBERS} for one in json.load(kept)}
+    except (ValueError, TypeError, KeyError) as error:
+        hint = "It must be what `runtime-store repositories --json` writes."
+        raise InvalidRequest(f"{kept.name} does not hold repositories.", field="FILE", hint=hint) from error
+    with opened() as app:
+        for repo_id, members in wanted.items():
+            existing = look_up(app, repo_id)
+            expected = existing.revision if existing else None
+            app.registrar.put(RepoId(repo_id), registration_of(members), expected=expected)
+    say(f"{counted(len(wanted), 'repository', 'repositories')} registered.")
 
 
 @click.command(epilog="\b\nExample:\n  runtime-store unregister orders --yes")

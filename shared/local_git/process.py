@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO, cast
 
+from shared import telemetry
 from shared.errors import SourceFailed
 from shared.local_git.failures import failure, is_incomplete
 from shared.model import Deadline
@@ -92,7 +93,8 @@ class Git:
         if seconds == 0.0:
             raise SourceFailed("No time was left to ask Git")
         # Files, not pipes: git must never wait for somebody to read its complaints, nor we for it to read a question.
-        with TemporaryFile() as question, TemporaryFile() as complaints:
+        span = telemetry.call(f"git {arguments[0]}", {"process.executable.name": "git"})
+        with span, TemporaryFile() as question, TemporaryFile() as complaints:
             question.write(stdin)
             question.seek(0)
             process = self._start(git_dir, arguments, variables, question, complaints)

@@ -23,7 +23,7 @@ from shared.model.ids import (
     is_branch_name,
 )
 from shared.model.judgement import Change, Document, Finding, Judgement, Report, RuntimeConfig, Severity, StoredId
-from shared.model.reading import BranchStatus, Condition, Item, Listing, Overview, Served
+from shared.model.reading import BranchStatus, Condition, Item, Laggard, Listing, Overview, Served, Vitals
 from shared.model.repositories import Located, Names, Registration, Repository, Validation
 from shared.model.statuses import CommitState, CommitStatus, Unposted
 from shared.model.syncs import (
@@ -69,6 +69,7 @@ __all__ = [
     "Item",
     "JsonValue",
     "Judgement",
+    "Laggard",
     "Listing",
     "Located",
     "Names",
@@ -99,5 +100,6 @@ __all__ = [
     "Unchanged",
     "Unposted",
     "Validation",
+    "Vitals",
     "is_branch_name",
 ]

@@ -87,3 +87,31 @@ class Overview:
     """Heads that moved more than an hour ago and were never announced by a delivery."""
     sweep_age: timedelta | None
     """Time since a sweep last ended; None when none ever did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Laggard:
+    """A branch that is not Ready, and not for want of a person's decision."""
+
+    repository: str
+    """Its name."""
+    branch: BranchName
+    condition: Condition
+    age: timedelta
+    """Since when."""
+    served_age: timedelta | None
+    """Time since what it serves was accepted; None when it serves nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What is measured at each sweep."""
+
+    conditions: Mapping[Condition, int]
+    """Every condition, also those of no branch."""
+    waiting: int
+    """Branches with a request that no sync has answered yet."""
+    missed: int
+    """Heads of the last day that had moved for an hour and were not announced by a delivery."""
+    laggards: tuple[Laggard, ...]
+    """The longest first."""

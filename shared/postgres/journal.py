@@ -11,10 +11,12 @@ from shared.model import (
     Decision,
     Delivery,
     Event,
+    Laggard,
     Overview,
     RefUpdate,
     RepoId,
     SyncRecord,
+    Vitals,
 )
 from shared.postgres.pool import Pool
 from shared.postgres.rows import sync_record
@@ -41,9 +43,20 @@ class PostgresJournal:
         counted = {Condition(condition): count for condition, count in conditions.items()}
         return Overview(counted, waiting, missed, sweep_age)
 
+    def vitals(self, laggards: int) -> Vitals:
+        conditions, waiting, missed, lagging = self._pool.rows(self._sql["vitals"], {"laggards": laggards})[0]
+        counted = {condition: conditions.get(condition, 0) for condition in Condition}
+        return Vitals(counted, waiting, missed, tuple(map(_laggard, lagging)))
+
     def prune(self, retention: timedelta) -> int:
         rows = self._pool.write(self._sql["prune"], {"retention": retention, "limit": _PRUNED_AT_ONCE})
         return int(rows[0][0])
+
+
+def _laggard(value: list[Any]) -> Laggard:
+    name, branch, condition, age, served = value
+    served_age = None if served is None else timedelta(seconds=served)
+    return Laggard(name, BranchName(branch), Condition(condition), timedelta(seconds=age), served_age)
 
 
 def _event(value: dict[str, Any]) -> Event:

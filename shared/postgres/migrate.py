@@ -27,6 +27,9 @@ _LOCK_TIMEOUT: LiteralString = "SET LOCAL lock_timeout = '3s'"
 _REPEATS = 4
 """The app goes on meanwhile: a table that it holds, or a deadlock with it, is tried again."""
 
+_PRINCIPALS = "postgres"
+"""The database in which Azure's flexible server keeps the functions for roles of Microsoft Entra."""
+
 STATEMENT_SECONDS = 60
 """How long the server works on one statement of the app before it gives up."""
 TIMEOUTS: Mapping[LiteralString, str] = {
@@ -78,17 +81,22 @@ def migrate(
     is_token_login: bool = False,
     password: str | None = None,
     app_role: str | None = None,
+    app_identity: str | None = None,
     migrations: Sequence[Migration] | None = None,
     progress: Callable[[Migration], None] = lambda migration: None,
 ) -> Sequence[Migration]:
     """Run what is pending as the database's owner and return it; grant the app's role its rights and time-outs.
 
-    With `is_token_login` the password is a token. Raises `DatabaseUnavailable` when the server cannot be reached or
-    refuses a migration, `InvalidRequest` when the app's role does not exist, `SettingsInvalid` as `connecting.secured`.
+    With `is_token_login` the password is a token. `app_identity` is the object id of the managed identity that logs in
+    as the app's role, which is then made where it is missing. Raises `DatabaseUnavailable` when the server cannot be
+    reached or refuses a migration, `InvalidRequest` when the app's role does not exist, or belongs to another identity,
+    `SettingsInvalid` as `connecting.secured`.
     """
     secure = make_conninfo(secured(conninfo, is_token_login=is_token_login), password=password, connect_timeout=10)
     files = read_migrations() if migrations is None else migrations
     try:
+        if app_role and app_identity:
+            _make_role(make_conninfo(secure, dbname=_PRINCIPALS), app_role, app_identity)
         for _ in range(_REPEATS):
             with suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 return _migrated(secure, files, app_role, progress)
@@ -98,6 +106,31 @@ def migrate(
             f"The migration did not happen: {error}".strip(),
             hint="Nothing was changed. Check DATABASE_URL, and that its role owns the schema and may alter the app's.",
         ) from error
+
+
+def _make_role(conninfo: str, role: str, identity: str) -> None:
+    """https://learn.microsoft.com/azure/postgresql/flexible-server/security-manage-entra-users"""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        try:
+            found = connection.execute(
+                "SELECT objectid FROM pgaadauth_list_principals(false) WHERE rolname = %s", (role,)
+            ).fetchone()
+            if found is None:
+                connection.execute(
+                    "SELECT pgaadauth_create_principal_with_oid(%s, %s, 'service', false, false)", (role, identity)
+                )
+        except psycopg.errors.UndefinedFunction as error:
+            raise InvalidRequest(
+                "This server knows no identities of Microsoft Entra.",
+                field="app-identity",
+                hint="Leave --app-identity out, and create the role by hand.",
+            ) from error
+    if found and str(found[0]).lower() != identity.lower():
+        raise InvalidRequest(
+            f"The role {role!r} belongs to another identity, {found[0]}.",
+            field="app-identity",
+            hint=f'If that one is gone: DROP OWNED BY "{role}"; DROP ROLE "{role}"; and migrate again.',
+        )
 
 
 def _migrated(

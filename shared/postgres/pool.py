@@ -18,10 +18,14 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout
 
+from shared import telemetry
 from shared.errors import DatabaseUnavailable, DocumentRefused, SchemaOutdated
 from shared.postgres.answering import AnsweringConnection, AnsweringPool, Silence
 from shared.postgres.connecting import failed, not_connected, secured
 from shared.postgres.migrate import REQUIRED_VERSION, schema_version
+from shared.postgres.statements import name_of
+from shared.telemetry import metrics
+from shared.telemetry.instruments import Point
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -138,6 +142,13 @@ class Pool:
         pool = self
 
         class PasswordConnection(AnsweringConnection):
+            def execute(  # type: ignore[override]
+                self, query: LiteralString, params: Any = None, **options: Any
+            ) -> Any:
+                name = name_of(query)
+                with telemetry.call(name, {"db.system.name": "postgresql", "db.query.summary": name}):
+                    return super().execute(query, params, **options)
+
             @classmethod
             def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
                 try:
@@ -209,6 +220,7 @@ class Pool:
                 return self._pool.getconn(left if has_some else min(left, _GLANCE_SECONDS))
             except PoolTimeout:
                 continue
+        metrics.POOL_TIMEOUTS.add(1)
         raise PoolTimeout(f"no connection within {ACQUIRE_SECONDS} seconds")
 
     def _has_some(self) -> bool:
@@ -268,6 +280,18 @@ class Pool:
                 raise
             _log.info("statement repeated", extra={"cause": type(error.__cause__).__name__})
             return work()
+
+    def watch(self) -> None:
+        """Let metrics tell, from now on, how much of the pool is used."""
+
+        def connections() -> list[Point]:
+            told = self._pool.get_stats()
+            idle = told["pool_available"]
+            return [(idle, ("idle",)), (told["pool_size"] - idle, ("used",))]
+
+        metrics.POOL_CONNECTIONS.watch(connections)
+        metrics.POOL_LIMIT.watch(lambda: [(self._pool.max_size, ())])
+        metrics.POOL_WAITING.watch(lambda: [(self._pool.get_stats()["requests_waiting"], ())])
 
     def close(self) -> None:
         self._pool.close()

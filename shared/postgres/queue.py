@@ -31,6 +31,7 @@ from shared.model import (
 from shared.postgres.pool import Pool
 from shared.postgres.rows import report_from_json, storable
 from shared.postgres.statements import Statements
+from shared.telemetry import metrics
 
 LEASE = timedelta(seconds=90)
 """Above the time-out of any single Git call; renewed before every step."""
@@ -135,11 +136,16 @@ class PostgresQueue:
         *,
         until: datetime | None = None,
     ) -> None:
+        metrics.SOURCE_PAUSES.add(1, type(error).__name__)
         times = {**self._times, "base": SOURCE_PAUSE, "pause": pause, "until": until}
         self._pool.write(self._sql["pause_source"], {**times, "source": source, **_told(Failed(error))})
 
     def resume_source(self, source: SourceName, until: datetime | None = None) -> None:
         self._pool.write(self._sql["resume_source"], {"source": source, "until": until})
+
+    def waited(self, claim: Claim) -> timedelta | None:
+        waited: timedelta | None = self._pool.rows(self._sql["waited"], fence(claim))[0][0]
+        return waited
 
     def status(self, repo_id: RepoId | None = None) -> Sequence[BranchStatus]:
         return [_status(row) for row in self._pool.rows(self._sql["status"], {"repo_id": repo_id})]

@@ -11,6 +11,12 @@ from typing import LiteralString, cast
 
 _NAME = re.compile(r"^-- name: ([a-z_]+)$", re.MULTILINE)
 _FOLDER = Path(__file__).with_name("queries")
+_NAMES: dict[str, str] = {}
+
+
+def name_of(statement: object) -> str:
+    """`file.name` of a statement of these files, and `sql` of any other."""
+    return _NAMES.get(statement, "sql") if isinstance(statement, str) else "sql"
 
 
 class Statements:
@@ -22,6 +28,7 @@ class Statements:
             raise ValueError(f"{file} holds no statement after a line '-- name: ...'")
         self._statements = dict(zip(parts[::2], parts[1::2], strict=True))
         self._file = file
+        _NAMES.update((text, f"{file.removesuffix('.sql')}.{name}") for name, text in self._statements.items())
 
     def __getitem__(self, name: str) -> LiteralString:
         try:

@@ -68,6 +68,9 @@ class Settings:
     retention: timedelta
     list_cache_bytes: int
     log_level: LogLevel
+    applicationinsights_connection_string: str | None = field(repr=False)
+    """Lets whoever has it write there."""
+    otel_exporter_otlp_endpoint: str | None
     is_hosted: bool
     """Azure offers this process a managed identity."""
     secrets: Mapping[str, str] = field(repr=False)

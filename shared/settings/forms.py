@@ -191,8 +191,23 @@ def _schedule(text: str) -> str:
     return " ".join(parts)
 
 
+def _collector(text: str) -> str:
+    """Anywhere: it may stand beside the app, without TLS."""
+    if not re.fullmatch(r"https?://[^\s\\@/?#]+(?:/[^\s?#@]*)?", text):
+        raise Unusable("it is none")
+    return text
+
+
+def _insights(text: str) -> str:
+    if not re.match(r"InstrumentationKey=[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?:;|$)", text):
+        raise Unusable("it is none")
+    return text
+
+
 FLAG = Form("`true` or `false`", _flag)
 TEXT = Form("any text", str)
+COLLECTOR = Form("an http or https URL without credentials", _collector)
+INSIGHTS = Form("a connection string that begins with `InstrumentationKey=` and a GUID", _insights)
 GUID = matching("a GUID", r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LABEL = matching("letters, digits, `-` and `_`, at most 32", r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 BRANCHES = Form("Git branch names with commas between them, without `refs/heads/`", _branches)

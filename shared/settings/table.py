@@ -277,6 +277,18 @@ SETTINGS: tuple[Setting, ...] = (
         attribute="list_cache_bytes",
     ),
     Setting("LOG_LEVEL", "INFO", "Least level that is logged.", forms.one_of(LogLevel)),
+    Setting(
+        "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        "",
+        "The Application Insights resource that telemetry is sent to ([telemetry.md](telemetry.md)). Empty: to none.",
+        forms.INSIGHTS,
+    ),
+    Setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "The collector that telemetry is sent to over OTLP (HTTP), such as `http://localhost:4318`. Empty: to none.",
+        forms.COLLECTOR,
+    ),
 )
 
 HOST_SETTINGS: tuple[Setting, ...] = (
@@ -286,6 +298,19 @@ HOST_SETTINGS: tuple[Setting, ...] = (
         "The language of the app, for Core Tools on a developer's machine. Flex Consumption refuses it.",
         forms.TEXT,
         example="python",
+    ),
+    Setting(
+        "PYTHON_ENABLE_OPENTELEMETRY",
+        "",
+        "`true` where telemetry is sent: the host then leaves the logs of this process to it.",
+        forms.TEXT,
+    ),
+    Setting(
+        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+        "",
+        "Who signs in to Application Insights, for the host and this app: `ClientId=...;Authorization=AAD`, with the "
+        "role Monitoring Metrics Publisher. Empty: nobody, which works as long as it takes telemetry unauthenticated.",
+        forms.TEXT,
     ),
     Setting(
         "AzureWebJobsStorage",

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
 
+from shared import telemetry
+from shared.errors import Forbidden, Unauthenticated
+from shared.telemetry import metrics
 from shared.web import health, problems, webhook
 from shared.web.access import Access, Role
 from shared.web.call import Call
@@ -28,6 +31,7 @@ _log = logging.getLogger(__name__)
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 Refusal: TypeAlias = Callable[[Call, Exception], Reply]
 
 
@@ -62,19 +66,27 @@ class App:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         call = Call(environ)
-        return self._answer(call)(environ, start_response)
+        token = telemetry.correlation_id.set(call.correlation_id)
+        try:
+            with telemetry.continued(environ.get("runtime_store.host")), telemetry.request(call.method) as span:
+                reply = self._answer(call, span)
+        finally:
+            telemetry.correlation_id.reset(token)
+        return reply(environ, start_response)
 
-    def _answer(self, call: Call) -> Reply:
+    def _answer(self, call: Call, span: telemetry.Span) -> Reply:
         started = time.perf_counter()
         refuse: Refusal = problems.answer
-        rule = None
+        rule = role = None
         try:
             route, arguments = self._match(call)
-            refuse, rule = route.refuse, route.rule
+            refuse, rule, role = route.refuse, route.rule, route.role
             call.caller = self._access.admit(call, route.role)
             response = route.handle(call, **arguments)
         except Exception as error:  # the function's edge: whatever it is, the caller gets an answer
             response = refuse(call, error)
+            if isinstance(error, Unauthenticated | Forbidden):
+                metrics.REFUSALS.add(1, role, type(error).__name__)
         response.headers["X-Correlation-Id"] = call.correlation_id
         if _log.isEnabledFor(logging.INFO):
             # Never the query: it may carry a key.
@@ -82,6 +94,8 @@ class App:
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             who = {"caller": call.caller.name, "correlation_id": call.correlation_id, "milliseconds": milliseconds}
             _log.info("Answered", extra={**told, **who})
+        if telemetry.is_on():
+            _measure(call, rule, response.status, time.perf_counter() - started, span)
         return response
 
     def _match(self, call: Call) -> tuple[Route, Mapping[str, str]]:
@@ -89,6 +103,25 @@ class App:
             raise NotFound
         found: tuple[Route, Mapping[str, str]] = self._urls(call.path, call.method)
         return found
+
+
+def _measure(call: Call, rule: str | None, status: int, seconds: float, span: telemetry.Span) -> None:
+    # Anybody can make up methods, and each would be a time series.
+    method = call.method if call.method in _METHODS else "_OTHER"
+    metrics.REQUESTS.record(seconds, method, rule, status)
+    span.rename(f"{method} {rule or 'unknown'}")
+    span.set(
+        {
+            "http.request.method": method,
+            "http.route": rule,
+            "http.response.status_code": status,
+            "url.path": call.path,
+            "runtime_store.caller": call.caller.name,
+            "runtime_store.correlation_id": call.correlation_id,
+        }
+    )
+    if status >= 500:
+        span.fail(str(status))
 
 
 def create_app(services: Services, access: Access, limits: Limits | None = None) -> App:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from shared.errors import Forbidden, RuntimeStoreError, TooLarge, Unauthenticated, Unavailable
 from shared.model import BranchName, Budget, Deadline, Decision, Deferred, Event, Failed, Receipt
+from shared.telemetry import metrics
 from shared.web.call import Call
 from shared.web.problems import described, seconds
 from shared.web.reply import Reply, respond
@@ -73,6 +74,7 @@ def refuse(call: Call, error: Exception) -> Reply:
     members: Members = {"correlation_id": call.correlation_id}
     if isinstance(error, RuntimeStoreError):
         members |= described(error)
+    metrics.DELIVERIES.add(1, "not-recorded")
     _log.error("A delivery was not recorded", extra=members, exc_info=error)
     response = respond(members, 503)
     response.headers["Retry-After"] = seconds(error.retry_after if isinstance(error, Unavailable) else TRY_AGAIN)

@@ -67,3 +67,9 @@ def test_it_waits_for_a_server_as_long_as_it_was_told(cli: CommandLine, monkeypa
     at_once = time.monotonic() - started
     assert cli("migrate", "--wait", "0.6").code == 8
     assert time.monotonic() - started - at_once >= 0.6
+
+
+def test_an_identity_needs_the_name_of_its_role(cli: CommandLine, empty_database: str) -> None:
+    ended = cli("migrate", "--app-identity", "6f9619ff-8b86-d011-b42d-00c04fc964ff")
+    assert ended.code == 2
+    assert "--app-identity needs --app-role" in ended.stderr

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import azure.functions as func
 import pytest
 from azure.functions.timer import TimerRequest
 from support.functions import Told, call, functions
@@ -82,7 +83,9 @@ def test_there_are_exactly_three_functions() -> None:
 def test_every_parameter_is_named_after_a_binding(name: str) -> None:
     function = functions()[name]
     named = set(inspect.signature(function.get_user_function()).parameters)
-    assert named == set(bindings(function)) - {"$return"}
+    # The worker knows `context` by its name, and by its type, which must be this very one.
+    assert inspect.signature(function.get_user_function()).parameters["context"].annotation is func.Context
+    assert named - {"context"} == set(bindings(function)) - {"$return"}
 
 
 def test_http_functions_leave_access_to_the_app() -> None:

@@ -10,6 +10,7 @@ ROOMS = {
     "azure.functions": set[str](),
     "azure.identity": {"identity"},
     "azure.keyvault": {"key_vault"},
+    "azure.monitor": {"telemetry_export"},
 }
 
 

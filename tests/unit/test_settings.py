@@ -71,6 +71,8 @@ def test_the_database_is_all_that_must_be_set() -> None:
         retention=timedelta(days=30),
         list_cache_bytes=64 * 1024 * 1024,
         log_level=LogLevel.INFO,
+        applicationinsights_connection_string=None,
+        otel_exporter_otlp_endpoint=None,
         is_hosted=False,
         secrets=LEAST,
         process={},
@@ -115,6 +117,8 @@ def test_every_setting_can_be_set() -> None:
         "RETENTION_DAYS": "7",
         "LIST_CACHE_MB": "0",
         "LOG_LEVEL": "debug",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=11111111-2222-4333-8444-555555555555",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
     }
     assert set(environ) == {setting.name for setting in SETTINGS}
     settings = load({**environ, "IDENTITY_ENDPOINT": "http://localhost/msi", "SOMETHING_ELSE": "x"})
@@ -248,6 +252,9 @@ BAD: list[tuple[str, str]] = [
     ("RECONCILE_SCHEDULE", "0 1/ * * * *"),
     ("RECONCILE_SCHEDULE", "0 0 0 JAN 1 *"),
     ("LOG_LEVEL", "verbose"),
+    ("APPLICATIONINSIGHTS_CONNECTION_STRING", KEY),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", f"https://u:{KEY}@collector"),
 ]
 
 

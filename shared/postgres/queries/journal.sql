@@ -18,6 +18,32 @@ SELECT
      WHERE announced_at IS NULL AND seen_at < clock_timestamp() - interval '1 hour'),
     (SELECT clock_timestamp() - ended_at FROM sweeps)
 
+-- name: vitals
+-- A branch that is Ready and syncs again has been behind since its delivery came, not since it became Ready.
+WITH lagging AS (
+    SELECT r.name, c.branch, c.condition, clock_timestamp() - behind.since AS age,
+           CASE WHEN b.commit_id IS NOT NULL THEN clock_timestamp() - b.synced_at END AS served
+    FROM branch_conditions AS c
+    JOIN repositories AS r ON r.repo_id = c.repo_id
+    JOIN branches AS b ON b.repo_id = c.repo_id AND b.branch = c.branch
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN c.condition = 'Syncing' AND b.condition = 'Ready' THEN (
+            SELECT min(received_at) FROM deliveries AS d
+            WHERE d.repo_id = b.repo_id AND (d.requests ->> b.branch)::bigint > b.finished
+        ) ELSE c.since END AS since) AS behind
+    WHERE c.condition NOT IN ('Ready', 'Suspended') AND behind.since IS NOT NULL
+    ORDER BY behind.since LIMIT %(laggards)s
+)
+SELECT
+    (SELECT coalesce(jsonb_object_agg(condition, n), '{}') FROM (
+        SELECT condition, count(*) AS n FROM branch_conditions GROUP BY condition) AS counted),
+    (SELECT count(*) FROM branches WHERE requested > finished),
+    (SELECT count(*) FROM unannounced
+     WHERE announced_at IS NULL
+       AND seen_at BETWEEN clock_timestamp() - interval '1 day' AND clock_timestamp() - interval '1 hour'),
+    (SELECT coalesce(jsonb_agg(jsonb_build_array(name, branch, condition, extract(epoch FROM age)::float8,
+                                                 extract(epoch FROM served)::float8)), '[]') FROM lagging)
+
 -- name: prune
 WITH old_syncs AS (
     DELETE FROM syncs WHERE sync_id IN (

@@ -198,6 +198,10 @@ UPDATE branches AS b SET next_attempt_at = NULL
 FROM waiting WHERE b.repo_id = waiting.repo_id AND b.branch = waiting.branch
 RETURNING b.branch
 
+-- name: waited
+SELECT clock_timestamp() - min(received_at) FROM deliveries
+WHERE repo_id = %(repo_id)s AND (requests ->> %(branch)s)::bigint BETWEEN %(finished)s + 1 AND %(seen)s
+
 -- name: status
 SELECT b.repo_id, b.branch, c.condition, c.reason, c.message, c.since, b.generation, b.commit_id, b.synced_at,
        b.judged_commit, b.report, b.requested, b.finished,

@@ -82,6 +82,7 @@ FAILING: Mapping[str, tuple[list[str], ...]] = {
         ["validate", ".", "--schema", f"me:{SECRETS['schema']}@127.0.0.1:1/x"],
         ["validate", ".", "--schema", f"https://me:{SECRETS['schema']}/{SECRETS['source-tail']}@127.0.0.1:1/x"],
     ),
+    "restore": (["restore", "missing.json"], ["restore", __file__]),
     "wait": (
         ["wait", "--url", UNUSED, "--repository", "x", "--branch", "main", "--commit", "a" * 40, "--timeout", "0"],
         [
