@@ -1,4 +1,7 @@
-"""The command: `python -m benchmarks [NAME ...] [--quick]`. Ends with 1 when a target is missed."""
+"""The command: `python -m benchmarks [NAME ...] [--quick]`. Ends with 1 when a target is missed.
+
+`python -m benchmarks soak [--pushes N] ...` is no benchmark, and never part of them: it looks for a broken promise.
+"""
 
 import argparse
 import platform
@@ -6,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks import imports, listing, memory, reading, replace, stage, sweep, sync, telemetry, validating
+from benchmarks import imports, listing, memory, reading, replace, soak, stage, sweep, sync, telemetry, validating
 from benchmarks.comparison import Table
 from examples.embedded_postgres import CannotRun
 
@@ -24,7 +27,13 @@ BENCHMARKS: Mapping[str, Callable[[stage.Stage], Iterator[Table]]] = {
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our way against the plain way.")
+    if arguments[:1] == ["soak"]:
+        return soak.main(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Our way against the plain way.",
+        epilog="`soak` is a command of its own, with its own --help.",
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these, of {', '.join(BENCHMARKS)}")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs, and some of the targets")
     chosen = parser.parse_args(arguments)

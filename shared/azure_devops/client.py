@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from shared.azure_devops.transport import Received, Transport
 
 _LOG = logging.getLogger(__name__)
+_IMPORTING = threading.Lock()
+"""Held while the SDK is imported, at its first use: its modules import each other in circles, and a second thread that
+comes in at another place finds half of them."""
 _AREAS: Final = ("git", "hooks")
 _WORTH_WAITING: Final = 1.0
 """Seconds: a shorter pause is slept, a longer one is an error."""
@@ -149,7 +152,8 @@ class Organisation:
     def _client(self, name: str, client_class: Callable[[], type[Any]]) -> Any:
         client = self._clients.get(name)
         if client is None:
-            made = client_class()(self.url, self)
+            with _IMPORTING:
+                made = client_class()(self.url, self)
             client = self._clients.setdefault(name, made)
         return client
 
@@ -164,7 +168,8 @@ class Organisation:
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         """The SDK has errors of its own, and an answer of another shape breaks whatever code reads it."""
-        from msrest.exceptions import ClientException
+        with _IMPORTING:
+            from msrest.exceptions import ClientException
 
         try:
             yield

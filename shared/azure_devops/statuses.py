@@ -25,16 +25,17 @@ class AzureDevOpsStatuses:
         self._environment = environment
 
     def post(self, repository: Repository, status: CommitStatus, deadline: Deadline) -> None:
-        from azure.devops.v7_1.git.models import GitStatus, GitStatusContext
-
-        shown = GitStatus(
-            context=GitStatusContext(genre=GENRE, name=self._environment),
-            state=str(status.state),
-            description=status.description,
-            target_url=status.link,
-        )
         try:
             with self._organisation.git(deadline) as git:
+                # Not before: two threads that begin to import the SDK at different places break each other's import.
+                from azure.devops.v7_1.git.models import GitStatus, GitStatusContext
+
+                shown = GitStatus(
+                    context=GitStatusContext(genre=GENRE, name=self._environment),
+                    state=str(status.state),
+                    description=status.description,
+                    target_url=status.link,
+                )
                 git.create_commit_status(shown, status.commit_id, repository.repo_id)
         except NotFound as error:
             raise CommitMissing(f"There is no commit {status.commit_id} any more: {error.message}") from error

@@ -154,6 +154,11 @@ class Deliveries:
         with self._changed:
             return list(self._lost)
 
+    def forget(self) -> None:
+        with self._changed:
+            self._attempts.clear()
+            self._lost.clear()
+
     def is_settled(self) -> bool:
         with self._changed:
             return not self._in_flight and all(due.is_probe for due in self._due)

@@ -143,6 +143,10 @@ class Emulator:
         """Every attempt to deliver an event, in the order of their ends."""
         return self._deliveries.attempts()
 
+    def forget_deliveries(self) -> None:
+        """Of the attempts and the lost events so far; what waits to be sent still is."""
+        self._deliveries.forget()
+
     @property
     def lost(self) -> list[Json]:
         """Events that were not sent because their subscription was on probation."""
