@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -370,7 +371,7 @@ def test_what_is_served_is_right_whatever_happened(
     database: str, pool: Pool, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # To wait for a host that lags behind takes no time here.
-    monkeypatch.setattr(sync, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(sync, "time", SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic))
     shipped = Rules.shipped()
     rulebooks = {False: shipped, True: Rules(shipped._validator, documents.Limits(max_bytes=MAX_BYTES))}
     is_long = settings.get_current_profile_name() == "long"
