@@ -2,7 +2,7 @@
 // What Bicep cannot do (database roles, secrets, the organization's users and hooks) is in docs/deployment.md.
 targetScope = 'resourceGroup'
 
-@description('Name of this environment, in the names of its resources and as the setting ENVIRONMENT.')
+@description('Name of this environment, lowercase letters and digits: in the names of its resources and the setting ENVIRONMENT.')
 @minLength(2)
 @maxLength(8)
 param environmentName string
@@ -22,8 +22,11 @@ param databaseSku object = {
   tier: 'GeneralPurpose'
 }
 
-@description('Storage of the database server in GiB; it grows by itself.')
+@description('Storage of the database server in GiB. It grows by itself and never shrinks: at least what it has grown to.')
 param databaseStorage int = 32
+
+@description('Name of the database server. Empty: made from the environment. Another one after a restore.')
+param databaseServer string = ''
 
 @description('Days that backups of the database are kept.')
 @minValue(7)
@@ -131,7 +134,7 @@ module vault 'modules/vault.bicep' = {
 module database 'modules/database.bicep' = {
   name: 'database'
   params: {
-    name: uniqueName
+    name: empty(databaseServer) ? uniqueName : databaseServer
     location: location
     tags: tags
     sku: databaseSku

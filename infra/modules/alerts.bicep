@@ -44,6 +44,12 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for alert 
       allOf: [
         {
           query: alert.query
+          // One alert for each of these, which it names; else a first one would hide a second.
+          dimensions: map(alert.by, column => {
+            name: column
+            operator: 'Include'
+            values: ['*']
+          })
           timeAggregation: 'Count'
           operator: 'GreaterThan'
           threshold: 0
@@ -78,6 +84,7 @@ resource full 'Microsoft.Insights/metricAlerts@2018-03-01' = {
         {
           name: 'storage'
           criterionType: 'StaticThresholdCriterion'
+          metricNamespace: 'Microsoft.DBforPostgreSQL/flexibleServers'
           metricName: 'storage_percent'
           timeAggregation: 'Average'
           operator: 'GreaterThan'
@@ -102,6 +109,6 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     displayName: 'Runtime Store ${environmentName}'
     category: 'workbook'
     sourceId: insightsId
-    serializedData: loadTextContent('../workbook.json')
+    serializedData: string(union(loadJsonContent('../workbook.json'), { fallbackResourceIds: [insightsId] }))
   }
 }

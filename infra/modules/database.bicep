@@ -1,5 +1,6 @@
 // The database server. Nobody has a password: people and the app log in with a token of Microsoft Entra.
-// The server takes one change at a time, so that its children are chained by dependsOn.
+// The server takes one change at a time, so that its children are chained by dependsOn. What follows the firewall names
+// what the firewall follows too: a loop over nothing waits for nothing.
 param name string
 param location string
 param tags object
@@ -30,12 +31,8 @@ var always = [
 ]
 var pooling = [
   {
-    name: 'pgbouncer.enabled'
+    name: 'pgbouncer.enabled' // in transaction mode, unless told otherwise
     value: 'true'
-  }
-  {
-    name: 'pgbouncer.pool_mode'
-    value: 'transaction'
   }
 ]
 var parameters = hasPooler ? concat(always, pooling) : always
@@ -73,16 +70,6 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
   }
 }
 
-resource owner 'Microsoft.DBforPostgreSQL/flexibleServers/administrators@2024-08-01' = {
-  parent: server
-  name: administrator.objectId
-  properties: {
-    principalName: administrator.name
-    principalType: administrator.type
-    tenantId: subscription().tenantId
-  }
-}
-
 resource database 'Microsoft.DBforPostgreSQL/flexibleServers/databases@2024-08-01' = {
   parent: server
   name: 'runtime_store'
@@ -90,7 +77,6 @@ resource database 'Microsoft.DBforPostgreSQL/flexibleServers/databases@2024-08-0
     charset: 'UTF8'
     collation: 'en_US.utf8'
   }
-  dependsOn: [owner]
 }
 
 @batchSize(1)
@@ -115,6 +101,19 @@ resource firewall 'Microsoft.DBforPostgreSQL/flexibleServers/firewallRules@2024-
   dependsOn: [configuration]
 }]
 
+// Late, since a server that has just been made or changed refuses principals for a while:
+// https://github.com/Azure/azure-postgresql/issues/127
+resource owner 'Microsoft.DBforPostgreSQL/flexibleServers/administrators@2024-08-01' = {
+  parent: server
+  name: administrator.objectId
+  properties: {
+    principalName: administrator.name
+    principalType: administrator.type
+    tenantId: subscription().tenantId
+  }
+  dependsOn: [configuration, firewall]
+}
+
 module endpoint 'private_endpoint.bicep' = {
   name: 'database-endpoint'
   params: {
@@ -127,7 +126,7 @@ module endpoint 'private_endpoint.bicep' = {
     subnetId: endpointSubnetId
     networkId: networkId
   }
-  dependsOn: [firewall]
+  dependsOn: [owner]
 }
 
 resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {

@@ -49,6 +49,9 @@ if words[:3] == ["deployment", "group", "show"]:
     output = words[words.index("--query") + 1].split(".")[2]
     print(json.loads((folder / "outputs").read_text())[output])
 elif words[:3] == ["functionapp", "function", "list"]:
+    if (starting := folder / "starting").exists():
+        starting.unlink()
+        sys.exit("Service Unavailable")
     print((folder / "functions").read_text(), end="")
 elif name == "runtime-store":
     (folder / "environment").write_text(json.dumps(dict(os.environ)))
@@ -61,6 +64,7 @@ class Agent:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.scripts = FOLDER
         self._path = folder / "bin"
         self._path.mkdir()
         self.say(outputs=json.dumps(OUTPUTS), functions="app/webhook\napp/config_api\napp/reconcile\n", exit="0")
@@ -78,13 +82,14 @@ class Agent:
             (self.folder / name).write_text(answer, encoding="utf-8")
 
     def runs(self, script: str, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """As Azure Pipelines does it: Bash is given the path."""
         environ = {
             **git_environment(),
             "PATH": f"{self._path}{os.pathsep}{os.environ['PATH']}",
             "STAND_INS": str(self.folder),
             **variables,
         }
-        command = [str(FOLDER / script), *words]
+        command = ["bash", str(self.scripts / script), *words]
         return subprocess.run(command, capture_output=True, text=True, env=environ, cwd=self.folder, check=False)
 
     def calls(self) -> Sequence[Sequence[str]]:
@@ -153,6 +158,12 @@ class TestMigrating:
         assert agent.runs("migrate.sh", "rg", OPERATE_FROM="192.0.2.7").returncode == 8
         assert agent.calls()[-1][1:3] == ["resource", "delete"]
 
+    def test_it_runs_from_an_artifact_which_has_no_executable_bits(self, agent: Agent) -> None:
+        agent.scripts = agent.folder / "artifact"
+        shutil.copytree(FOLDER, agent.scripts, copy_function=shutil.copyfile)
+        assert agent.runs("migrate.sh", "rg", OPERATE_FROM="").returncode == 0
+        assert [call[0] for call in agent.calls()] == ["runtime-store"]
+
     def test_an_agent_in_the_network_opens_nothing(self, agent: Agent) -> None:
         assert agent.runs("migrate.sh", "rg", OPERATE_FROM="").returncode == 0
         assert [call[0] for call in agent.calls()] == ["runtime-store"]
@@ -164,6 +175,12 @@ class TestPublishing:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "runtime-store-dev-abc has the functions config_api reconcile webhook.\n"
         assert agent.calls()[0] == ["func", "azure", "functionapp", "publish", "runtime-store-dev-abc", "--python"]
+
+    def test_an_app_that_is_still_starting_is_asked_again(self, agent: Agent) -> None:
+        agent.say(starting="")
+        done = agent.runs("publish.sh", "rg")
+        assert done.returncode == 0, done.stderr
+        assert [call[0] for call in agent.calls()] == ["func", "az", "az"]
 
     def test_an_app_that_lost_its_functions_is_a_failure(self, agent: Agent) -> None:
         agent.say(functions="")

@@ -7,11 +7,11 @@ takes the same few histories. To look through many that nobody has seen before, 
     pytest tests/faults/test_any_history.py --hypothesis-profile=long -o faulthandler_timeout=0
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-import time
 from types import SimpleNamespace
 from typing import Any, cast
 

@@ -19,12 +19,13 @@ FILES: Mapping[str, Mapping[str, int]] = {
 }
 
 
+@pytest.mark.timeout(360)
 def test_a_short_soak_finds_no_violation() -> None:
     faults = "killed|frozen|leases|crashed|terminated|edited"
     words = ["--pushes", "24", "--repositories", "3", "--quiet-every", "12", "--gap", "0.2", "--calm", "0", "--hurry"]
     more = ["--only", faults, "--readers", "2", "--seed", "1"]
     with started("benchmarks", "soak", *words, *more) as soak:
-        soak.says("violations +0")
+        soak.says("violations +0", seconds=300)
         assert soak.ends() == 0
     told = dict(re.findall(r"^  (\w+(?: \w+)*) {2,}(.+)$", soak.output, re.MULTILINE))
     assert "Soak of 24 pushes" in soak.output

@@ -60,7 +60,7 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
-    def says(self, pattern: str) -> str:
+    def says(self, pattern: str, seconds: float = SECONDS) -> str:
         """Wait until its output matches; returns what the last group matched."""
 
         def look() -> re.Match[str] | None:
@@ -69,7 +69,7 @@ class Program:
                 raise AssertionError(f"it ended with {self._process.returncode} and said:\n{self.output}")
             return found
 
-        found = eventually(look, f"{pattern!r} in the output")
+        found = eventually(look, f"{pattern!r} in the output", seconds)
         return found[found.lastindex or 0]
 
     def ends(self, number: signal.Signals | None = None) -> int:

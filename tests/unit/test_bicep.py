@@ -14,6 +14,7 @@ import pytest
 from pycep import BicepParser
 
 from shared.settings import SETTINGS
+from shared.telemetry.instruments import Gauge
 from shared.telemetry.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,9 @@ PARAMETERS = sorted((INFRA / "parameters").glob("*.json"))
 ALERTS = json.loads((INFRA / "alerts.json").read_text(encoding="utf-8"))
 WORKBOOK = json.loads((INFRA / "workbook.json").read_text(encoding="utf-8"))
 
+MINUTES = {"PT5M": 5, "PT10M": 10, "PT15M": 15, "PT30M": 30, "PT45M": 45, **{f"PT{n}H": n * 60 for n in range(1, 7)},
+           "P1D": 1440}  # fmt: skip
+"""How often a log alert may be asked, and for which window, as the portal offers it."""
 ROLES = {
     "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
     "Monitoring Metrics Publisher": "3913510d-42f4-4e42-8a64-420c390055eb",
@@ -35,8 +39,8 @@ CONNECTIONS = {"Standard_B2s": 414, "Standard_D2ds_v5": 844}
 POOLED = 5000
 """Clients of the built-in PgBouncer, its `max_client_conn` by default."""
 FUNCTIONS = {
-    "cidrSubnet", "concat", "empty", "environment", "guid", "loadJsonContent", "loadTextContent", "resourceGroup",
-    "string", "subscription", "subscriptionResourceId", "uniqueString",
+    "cidrSubnet", "concat", "empty", "environment", "guid", "loadJsonContent", "map", "resourceGroup", "string",
+    "subscription", "subscriptionResourceId", "union", "uniqueString",
 }  # fmt: skip
 KEYWORDS = {
     "array", "bool", "existing", "false", "for", "if", "in", "int", "module", "null", "object", "output", "param",
@@ -99,6 +103,7 @@ def test_every_name_is_declared_and_every_parameter_used(path: Path) -> None:
     # One within another is called `outer__inner`.
     declared = {name.rpartition("__")[2] for kind in kinds for name in tree.get(kind, {})}
     items = set(re.findall(r"\w+", " ".join(re.findall(r"\bfor (\w+|\(\w+, \w+\)) in\b", text))))
+    items |= set(re.findall(r"\b(\w+) =>", text))
     assert set(_NAME.findall(text)) - declared - items - FUNCTIONS - KEYWORDS == set()
     words = re.findall(r"(?<!\.)\b\w+", text)
     assert [name for kind in ("parameters", "variables") for name in tree.get(kind, {}) if words.count(name) < 2] == []
@@ -155,9 +160,10 @@ def test_the_children_of_the_database_server_wait_for_each_other() -> None:
         if "loop_type" in one["config"]:
             assert {"type": "batchSize", "argument": 1} in one["decorators"]
         chain[name] = config.get("dependsOn")
+    # A loop over nothing waits for nothing: what follows `firewall` has to name what that one follows.
     assert chain == {
-        "server": None, "owner": None, "database": ["owner"], "configuration": ["database"],
-        "firewall": ["configuration"], "endpoint": ["firewall"], "logs": ["endpoint"],
+        "server": None, "database": None, "configuration": ["database"], "firewall": ["configuration"],
+        "owner": ["configuration", "firewall"], "endpoint": ["owner"], "logs": ["endpoint"],
     }  # fmt: skip
 
 
@@ -193,14 +199,14 @@ def app_settings() -> Mapping[str, Any]:
 def test_every_setting_is_said_and_every_secret_is_left_to_the_vault() -> None:
     ours = {name for name in app_settings() if name in {setting.name for setting in SETTINGS}}
     secrets = {setting.name for setting in SETTINGS if setting.is_secret}
-    # With a token for a password there is nothing secret in it.
-    assert {setting.name for setting in SETTINGS} - ours == secrets - {"DATABASE_URL"}
+    # With a token for a password there is nothing secret in it; and telemetry goes to Application Insights alone.
+    assert {setting.name for setting in SETTINGS} - ours == secrets - {"DATABASE_URL"} | {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
 def test_the_other_settings_are_those_of_the_host_and_of_telemetry() -> None:
     others = set(app_settings()) - {setting.name for setting in SETTINGS}
     assert others == {
-        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
         "AzureWebJobsDisableHomepage", "AzureWebJobsStorage__blobServiceUri", "AzureWebJobsStorage__clientId",
         "AzureWebJobsStorage__credential", "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "OTEL_SERVICE_NAME",
         "PYTHON_ENABLE_OPENTELEMETRY", "PYTHON_THREADPOOL_THREAD_COUNT",
@@ -260,7 +266,38 @@ def test_a_query_asks_for_metrics_and_attributes_that_are_told(query: str) -> No
     assert query.count("(") == query.count(")")
 
 
+def test_an_alert_names_what_it_is_about() -> None:
+    for alert in ALERTS:
+        by = "".join(re.findall(r" by ([\w, ]+) \|", alert["query"]))
+        assert alert["by"] == re.findall(r"\w+", by), alert["name"]
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["name"])
+def test_an_alert_is_asked_at_allowed_times_and_misses_none(alert: Mapping[str, Any]) -> None:
+    assert set(alert) == {"name", "severity", "every", "window", "description", "query", "by"}
+    assert alert["severity"] in range(5)
+    assert MINUTES[alert["every"]] <= MINUTES[alert["window"]]
+
+
+def test_a_gauge_is_its_value_and_summed_over_processes_only() -> None:
+    gauges = {metric.name for metric in METRICS if isinstance(metric, Gauge)}
+    for name, query in QUERIES.items():
+        if gauges & set(re.findall(r'name == "([\w.]+)"', query)):
+            assert not re.search(r"\bsum\(|\bvalue[A-Z]", query) or "cloud_RoleInstance" in query, name
+
+
+def test_names_are_as_long_as_azure_allows() -> None:
+    longest = parsed(MAIN)["parameters"]["environmentName"]["decorators"]
+    (most,) = (one["argument"] for one in longest if one["type"] == "max_length")
+    suffix = 13  # what uniqueString returns
+    assert len("rs-") + most <= 12  # groupShortName
+    assert len("rs") + suffix <= 24  # storage account
+    assert len("rs-") + suffix <= 24  # vault
+    assert len("runtime-store--") + most + suffix <= 60  # site; 63 for a database server
+
+
 def test_every_alert_has_its_section_in_the_handbook() -> None:
     handbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    sections = re.findall(r"^### ([\w-]+)$", handbook, re.MULTILINE)
+    (chapter,) = re.findall(r"^## Alerts$(.*?)^## ", handbook, re.MULTILINE | re.DOTALL)
+    sections = re.findall(r"^### (.+)$", chapter, re.MULTILINE)
     assert sections == [*(alert["name"] for alert in ALERTS), "database-full"]

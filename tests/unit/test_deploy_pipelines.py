@@ -27,6 +27,8 @@ STEPS = {
     "task": {"task", "displayName", "inputs", "env"},
     "template": {"template", "parameters"},
 }
+RESERVED = "deploy"
+"""No name for a deployment: https://learn.microsoft.com/azure/devops/pipelines/yaml-schema/jobs-deployment"""
 SCRIPTS = ["infrastructure.sh", "migrate.sh", "publish.sh", "smoke.sh"]
 
 
@@ -87,6 +89,15 @@ def test_what_was_tested_goes_from_one_environment_to_the_next() -> None:
         # Approvals and the history of deployments belong to it.
         assert [job["environment"] for job in jobs(read(name))] == ["runtime-store-${{ parameters.environment }}"]
     assert any(step.get("bash") == "python3 dev.py test" for step in build["jobs"][0]["steps"])
+
+
+def test_a_run_may_push_to_the_probe() -> None:
+    for name in ("deploy.pipeline.yml", "rollback.pipeline.yml"):
+        assert [one["repository"] for one in read(name)["resources"]["repositories"]] == ["probe"]
+    for name in ("environment.stages.yml", "rollback.pipeline.yml"):
+        for job in jobs(read(name)):
+            assert job["uses"] == {"repositories": ["probe"]}
+            assert job["deployment"] != RESERVED
 
 
 def test_a_release_runs_every_script_in_order_and_a_rollback_leaves_resources_and_schema_alone() -> None:

@@ -3,5 +3,6 @@
 # usage: infra/pipelines/deploy/migrate.sh RESOURCE_GROUP
 source "$(dirname "$0")/outputs.sh"
 
-exec "$(dirname "$0")/operate.sh" "$group" \
+# By name: artifacts of Azure Pipelines keep no executable bits.
+exec bash "$(dirname "$0")/operate.sh" "$group" \
   migrate --app-role "$(output appRole)" --app-identity "$(output appObjectId)" --wait 120

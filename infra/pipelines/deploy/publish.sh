@@ -11,7 +11,7 @@ func azure functionapp publish "$name" --python
 expected="config_api reconcile webhook"
 for _ in {1..12}; do
   found=$(az functionapp function list --resource-group "$group" --name "$name" --query "[].name" --output tsv |
-    sed 's|.*/||' | sort | xargs)
+    sed 's|.*/||' | sort | xargs) || true # an app that is just starting may not answer yet
   if [[ $found == "$expected" ]]; then
     echo "$name has the functions $found."
     exit 0
