@@ -37,10 +37,7 @@ def config_api(req: func.HttpRequest, context: func.Context = None) -> func.Http
 @app.timer_trigger("timer", schedule="%RECONCILE_SCHEDULE%")
 def reconcile(timer: func.TimerRequest, context: func.Context = None) -> None:  # type: ignore[assignment]
     try:
-        from shared import telemetry
-
-        with telemetry.continued(context):
-            _app().sweep()
+        _app().sweep(context)
     except Exception:
         logger.exception("The sweep failed", extra={"past_due": timer.past_due})
         raise

@@ -86,10 +86,11 @@ class App:
     watch_hooks: Callable[[], object]
     stop_telemetry: Callable[[], object]
 
-    def sweep(self) -> SweepSummary:
-        """What the timer does."""
-        summary = self.reconcile.sweep("timer", self.settings.reconcile_budget)
-        self.watch_hooks()
+    def sweep(self, host: object = None) -> SweepSummary:
+        """What the timer does; `host` is the context of the function that it called, if it is one."""
+        with telemetry.continued(host):
+            summary = self.reconcile.sweep("timer", self.settings.reconcile_budget)
+            self.watch_hooks()
         return summary
 
     def close(self) -> None:

@@ -112,6 +112,8 @@ class KeyVaultSecrets:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._failure: _Failure | None = None
+        self._asked_at: dict[str, float] = {}
+        """When each secret was asked for that the vault has not answered yet."""
         self._warned_at: float | None = None
         self._lock = Lock()
 
@@ -126,6 +128,8 @@ class KeyVaultSecrets:
             entry = self._entries.setdefault(name, _Entry())
         answer = entry.answer
         if answer and self._is_within(patience, answer.at):
+            return answer.value
+        if answer and self._hangs():
             return answer.value
         # While one caller asks, the others go on with the older value. Those who have none wait for the answer; and for
         # a while those who were refused with it: when a key is rotated, many of them come at once.
@@ -155,7 +159,22 @@ class KeyVaultSecrets:
         self._warn(name, answer, failure)
         return answer.value
 
+    def _hangs(self) -> bool:
+        """Whether some question waits for its answer for long: who has an older value does not wait for the same, nor
+        for each secret of its own."""
+        with self._lock:
+            return any(not self._is_within(REFRESH_PATIENCE, at) for at in self._asked_at.values())
+
     def _ask(self, name: str) -> _Answer | _Failure:
+        with self._lock:
+            self._asked_at[name] = self._clock()
+        try:
+            return self._answered(name)
+        finally:
+            with self._lock:
+                del self._asked_at[name]
+
+    def _answered(self, name: str) -> _Answer | _Failure:
         from azure.core.exceptions import AzureError
 
         try:
@@ -200,8 +219,9 @@ class KeyVaultSecrets:
         _log.warning("An older value of a secret is used", extra=data)
 
 
-def _tell_expiry(name: str, expires_on: datetime | None) -> None:
-    if expires_on is not None:
+def _tell_expiry(name: str, expires_on: object) -> None:
+    # The SDK leaves a number that is no date as it came.
+    if isinstance(expires_on, datetime):
         metrics.SECRET_EXPIRY.set((expires_on - datetime.now(UTC)) / timedelta(days=1), name)
 
 

@@ -4,11 +4,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import postgres
-from support.stores import Store
+from support.stores import PATIENCE, Store
 from support.world import Team, World
 
+from shared.postgres import pool as pool_module
 from shared.postgres.pool import Pool
+
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How long an example takes says how busy the machine is, and nothing about what it shows."""
+settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """A busy machine may take longer to connect than a live caller is let wait. What that wait is for sets its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool_module, "ACQUIRE_SECONDS", PATIENCE)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
 from emulators.azure_devops import Emulator, Fault
 
+from benchmarks.soak.background import Background
 from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.network import posted
 from benchmarks.soak.people import Team
@@ -58,29 +59,19 @@ class Surroundings:
     violation: Callable[[str], object]
 
 
-class Faults:
+class Faults(Background):
     """Begins a fault every `gap` seconds or so, while it runs and is not paused; after one of each kind there is
     calm of `calm` seconds, so that pushes without faults are measured too. `counts` are by kind."""
 
     def __init__(self, around: Surroundings, seed: str, *, gap: float, calm: float, only: str) -> None:
+        super().__init__()
         self.counts: Counter[str] = Counter()
         self._around = around
         self._random = random.Random(seed)
         self._gap = gap
         self._calm = calm
         self._at_it = Lock()
-        self._ending = Event()
-        self._thread = Thread(target=self._run)
         self._kinds = {kind: happen for kind, happen in self._all().items() if re.search(only, kind)}
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._ending.set()
-            self._thread.join()
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import psycopg
 
+from benchmarks.soak.background import Background
 from benchmarks.soak.ledger import Place
 from benchmarks.soak.people import Push, Snapshot, Team
 from benchmarks.soak.words import ABSENT, LASTING, READER_KEY
@@ -40,10 +41,11 @@ class _Trouble:
         return self.started <= end and (self.over is None or self.over >= begin)
 
 
-class Watch:
+class Watch(Background):
     """Times are seconds from a push until the sync that served it, or something newer, had ended."""
 
     def __init__(self, conninfo: str, is_disturbed: Callable[[tuple[str, int]], bool]) -> None:
+        super().__init__()
         self.calm: list[float] = []
         self.troubled: list[float] = []
         self._conninfo = conninfo
@@ -52,8 +54,6 @@ class Watch:
         self._pending: dict[Place, deque[tuple[float, Push]]] = defaultdict(deque)
         self._troubles: deque[_Trouble] = deque(maxlen=500)
         self._number = 0
-        self._ending = Event()
-        self._thread = Thread(target=self._run)
 
     def expect(self, push: Push) -> None:
         with self._lock:
@@ -86,15 +86,6 @@ class Watch:
             count = sum(map(len, self._pending.values()))
             self._pending.clear()
             return count
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._ending.set()
-            self._thread.join()
 
     def _run(self) -> None:
         since = time.time()

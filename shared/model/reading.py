@@ -98,7 +98,7 @@ class Laggard:
     branch: BranchName
     condition: Condition
     age: timedelta
-    """Since when."""
+    """Time since it was, whatever its condition was meanwhile."""
     served_age: timedelta | None
     """Time since what it serves was accepted; None when it serves nothing."""
 

@@ -20,9 +20,10 @@ This page is made from the table in the code: `python -m shared.settings > docs/
 ## Secrets
 
 A secret is taken from the environment; when it is not set there and `KEY_VAULT_URL` is, from Key Vault, under the
-name in this table. A new value in Key Vault is used within `KEY_VAULT_CACHE_SECONDS`, without a restart, and the last
-known one is used while the vault is down. A secret that is deleted or disabled there counts as not set. Rotate a key
-without a gap: keep the old one in the `_PREVIOUS` setting until no caller uses it any more.
+name in this table. A new value in Key Vault is used within `KEY_VAULT_CACHE_SECONDS`, without a restart (but for
+`DATABASE_URL`), and the last known one is used while the vault is down. A secret that is deleted or disabled there
+counts as not set. A key is rotated without a gap when the old one stays in the `_PREVIOUS` setting until no caller
+uses it any more: in [this order](operations.md#rotating-secrets).
 
 In Azure, where the platform sets `IDENTITY_ENDPOINT`, the app signs in as its managed identity; elsewhere as whoever is
 signed in to the Azure CLI and its like. That identity needs the role *Key Vault Secrets User* on the vault.

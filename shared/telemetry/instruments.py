@@ -5,6 +5,7 @@ is sent cannot differ; None leaves one out.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from threading import Lock
@@ -18,7 +19,7 @@ Point: TypeAlias = tuple[float, tuple[Value | None, ...]]
 """A value, and its attributes in the order of the instrument's."""
 
 
-class Instrument:
+class Instrument(ABC):
     kind: ClassVar[str]
 
     def __init__(self, name: str, unit: str, meaning: str, *attributes: str) -> None:
@@ -28,9 +29,9 @@ class Instrument:
         self.attributes = attributes
         self._put: Callable[..., object] | None = None
 
+    @abstractmethod
     def connect(self, meter: "Meter") -> None:
         """From now on, what is measured goes to `meter`."""
-        raise NotImplementedError
 
     def disconnect(self) -> None:
         self._put = None

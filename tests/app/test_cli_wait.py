@@ -305,19 +305,19 @@ def test_a_service_that_drips_is_given_up_when_the_time_is_over(wait: Callable[.
         ended = wait("a" * 40, "--url", address, "--timeout", "1")
     assert ended.code == 11
     assert "did not answer in time" in ended.stderr
-    assert monotonic() - began < 4
+    assert monotonic() - began < 15
 
 
 @contextmanager
 def dripping(head: bytes) -> Iterator[str]:
-    """An address that answers `head`, and then something now and then for 5 seconds."""
+    """An address that answers `head`, and then something now and then for 30 seconds."""
     released = threading.Event()
 
     class Drip(StreamRequestHandler):
         def handle(self) -> None:
             with suppress(OSError):
                 self.wfile.write(head)
-                for _ in range(50):
+                for _ in range(300):
                     if not released.wait(0.1):
                         self.wfile.write(b"X: y\r\n")
 

@@ -48,7 +48,7 @@ class Echo:
 
 
 class FakeApp:
-    def __init__(self, wsgi: Any, sweep: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, wsgi: Any, sweep: Callable[[object], object] = lambda _host: None) -> None:
         self.wsgi, self.sweep = wsgi, sweep
 
 
@@ -314,16 +314,16 @@ def test_callers_that_come_together_build_one_app(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_timer_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    swept: list[int] = []
-    monkeypatch.setattr(function_app, "_built", FakeApp(Echo(), lambda: swept.append(1)))
+    swept: list[object] = []
+    monkeypatch.setattr(function_app, "_built", FakeApp(Echo(), swept.append))
     functions()["reconcile"].get_user_function()(timer=TimerRequest(past_due=False))
-    assert swept == [1]
+    assert swept == [None]
 
 
 def test_a_sweep_that_fails_is_logged_and_fails_the_function(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail() -> None:
+    def fail(_host: object) -> None:
         raise OSError("down")
 
     monkeypatch.setattr(function_app, "_built", FakeApp(Echo(), fail))

@@ -21,6 +21,7 @@ from emulators.key_vault import vault
 from emulators.key_vault.vault import Answer, StaticCredential
 from emulators.otlp import Receiver, Span
 from support import postgres
+from support.functions import functions
 from support.web import ADMIN_KEY, HOOK_KEY, READER_KEY, Api, bearer
 from support.world import INVALID, workflow
 from werkzeug.serving import make_server
@@ -40,7 +41,7 @@ PAT = "emulator-personal-access-token"
 VAULTED = "sentinel-secret-of-the-vault"
 WRONG = "sentinel-wrong-key-0123456789-0123456789"
 CONFIG = "etl/sentinel-runtime.yaml"
-TRACE, HOST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, HOST_SPAN, TIMER_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -106,9 +107,11 @@ def _played(app: App, emulator: Emulator, folder: Path) -> tuple[HostedRepositor
         thread.join()
         server.server_close()
     emulator.subscribe("http://127.0.0.1:1/webhooks/azure-devops", basicAuthPassword=HOOK_KEY)
-    app.sweep()
-    assert api.get("/runtimes/orders/main").status_code == 200
-    assert _read_in_azure(app) == 200
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(function_app, "_built", app)
+        functions()["reconcile"].get_user_function()(SimpleNamespace(past_due=False), _host(TIMER_SPAN))
+        assert api.get("/runtimes/orders/main").status_code == 200
+        assert _read_in_azure() == 200
     assert Api(app.wsgi, WRONG).get("/runtimes/orders/main").status_code == 401
     assert api.get("/nowhere").status_code == 404
     assert api("MADEUP", "/nowhere").status_code == 404
@@ -140,15 +143,16 @@ def _sweep(app: App) -> None:
     app.sweep()
 
 
-def _read_in_azure(app: App) -> int:
-    """As the Functions worker calls it, with the host's span around."""
+def _host(span: str) -> Any:
+    """What the Functions worker gives a function besides the request: the host's span around it."""
+    return SimpleNamespace(trace_context=SimpleNamespace(trace_parent=f"00-{TRACE}-{span}-01", trace_state=""))
+
+
+def _read_in_azure() -> int:
     request = func.HttpRequest(
         "GET", "https://store.example/runtimes/orders/main", headers=bearer(READER_KEY), body=b""
     )
-    trace = SimpleNamespace(trace_parent=f"00-{TRACE}-{HOST_SPAN}-01", trace_state="")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(function_app, "_built", app)
-        answer = function_app._answer(request, SimpleNamespace(trace_context=trace), 500)  # type: ignore[arg-type]
+    answer = functions()["config_api"].get_user_function()(request, _host(HOST_SPAN))
     return int(answer.status_code)
 
 
@@ -334,8 +338,12 @@ def test_syncs_of_a_sweep_hang_below_it_although_threads_do_them(story: Story) -
 def test_in_azure_a_request_hangs_below_the_span_of_the_host_and_is_no_second_request(story: Story) -> None:
     (span,) = [span for span in story.received.spans if span.parent_id == HOST_SPAN]
     assert (span.name, span.trace_id, span.kind) == ("GET /runtimes/<alias>/<rest:rest>", TRACE, "INTERNAL")
-    assert "configs.listing" in names_below(story, span) | {"configs.listing"}
-    assert story.received.below(span)
+    assert names_below(story, span) == {"configs.generation"}
+
+
+def test_in_azure_a_sweep_hangs_below_the_span_of_the_timer(story: Story) -> None:
+    below = {(span.name, span.trace_id) for span in story.received.spans if span.parent_id == TIMER_SPAN}
+    assert ("sweep", TRACE) in below
 
 
 @cache

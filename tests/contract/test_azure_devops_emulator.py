@@ -477,7 +477,7 @@ def test_git_is_told_that_its_password_is_wrong(emulator: Emulator, orders: Host
 
 
 def test_a_thousand_repositories_are_added_and_asked_without_starting_git_for_each(
-    client: Any, emulator: Emulator, tmp_path: Path
+    client: Any, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = GitRepository(tmp_path / "sample.git")
     head = sample.commit({"a": "1"})
@@ -487,9 +487,9 @@ def test_a_thousand_repositories_are_added_and_asked_without_starting_git_for_ea
         (path / "refs/heads/main").write_text(f"{head}\n")
         (path / "HEAD").write_text("ref: refs/heads/main\n")
         os.symlink(sample.path / "objects", path / "objects")
-    started = time.perf_counter()
-    added = [emulator.add("etl", f"r{path.stem}", path) for path in paths]
-    assert time.perf_counter() - started < 2
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", None)
+        added = [emulator.add("etl", f"r{path.stem}", path) for path in paths]
     assert len({one.id for one in added}) == 1000
     emulator.forget_calls()
     for one in added[::100]:

@@ -222,7 +222,7 @@ def test_requests_that_hang_do_not_outlive_the_emulator(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             ask(emulator, "/contoso/_apis/projects", timeout=0.05)
         started = time.perf_counter()
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10
 
 
 def test_a_connection_is_reset(emulator: Emulator, orders: HostedRepository) -> None:

@@ -148,4 +148,4 @@ def test_a_host_that_hangs_is_given_up_by_the_deadline(
     started = monotonic()
     with pytest.raises(SourceFailed):
         board.post(repository, succeeded(commit), within(0.4))
-    assert monotonic() - started < 3
+    assert monotonic() - started < 10

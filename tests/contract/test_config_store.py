@@ -229,7 +229,7 @@ class TestWhatCountsAsAChange:
         assert served.change(config("a.yaml", 99)).generation == ahead + 1
         assert ahead < 2**53, "JSON numbers hold it"
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         sets=st.lists(
             st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/é"]), st.sampled_from([1, 1.0, "1", None, [1]])),

@@ -1,5 +1,6 @@
 """What `ports.Secrets` promises, held by the real SDK against a vault on this machine."""
 
+import json
 import logging
 import os
 import subprocess
@@ -348,6 +349,25 @@ def test_they_do_not_wait_for_a_vault_that_hangs(
         assert asking.result() == OLD
 
 
+@pytest.mark.timeout(20)
+def test_a_vault_that_hangs_holds_one_caller_and_not_one_for_each_secret(
+    store: Vault, secrets: KeyVaultSecrets, clock: Clock
+) -> None:
+    for name in (NAME, "admin-key"):
+        store.set(name, OLD)
+        assert secrets.get(name) == OLD
+    clock.now += TTL.total_seconds()
+    store.open_gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(secrets.refresh, NAME)
+        assert store.waiting.acquire(timeout=4)
+        clock.now += key_vault.REFRESH_PATIENCE.total_seconds()
+        assert (secrets.refresh("admin-key"), secrets.get("admin-key"), secrets.refresh(NAME)) == (OLD, OLD, OLD)
+        store.open_gate.set()
+        assert asking.result() == OLD
+    assert store.reads == [NAME, "admin-key", NAME]
+
+
 def test_callers_that_come_first_together_share_one_fetch(store: Vault, secrets: KeyVaultSecrets) -> None:
     store.set(NAME, OLD)
     start = threading.Barrier(8)
@@ -419,3 +439,10 @@ def test_importing_the_module_loads_nothing_of_azure() -> None:
     code = "import sys, shared.key_vault; print([name for name in sys.modules if name.startswith('azure')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert found.stdout.strip() == "[]"
+
+
+def test_an_expiry_that_no_date_can_hold_costs_its_measure_and_not_the_secret(store: Vault, clock: Clock) -> None:
+    milliseconds = 1_795_254_926_855
+    told = {"value": NEW, "id": f"{store.url}/secrets/{NAME}/1", "attributes": {"exp": milliseconds}}
+    store.answer = Answer(200, json.dumps(told).encode())
+    assert secrets_of(store, clock).get(NAME) == NEW

@@ -99,21 +99,21 @@ class TestOpening:
 
 
 class TestWithoutAServer:
-    def test_it_is_told_quickly(self, quick: float) -> None:
+    def test_it_is_told_quickly(self) -> None:
         assert ACQUIRE_SECONDS <= 5
         with closing(Pool("host=127.0.0.1 port=1 user=x dbname=x")) as pool:
             begun = time.monotonic()
             with pytest.raises(DatabaseUnavailable, match="did not answer") as caught:
                 pool.rows("SELECT 1")
-            assert time.monotonic() - begun < 2 * quick
+            assert time.monotonic() - begun < PATIENCE / 2
         assert caught.value.hint is not None
         assert "DATABASE_URL" in caught.value.hint
 
-    def test_many_callers_do_not_wait_for_each_other(self, quick: float) -> None:
+    def test_many_callers_do_not_wait_for_each_other(self) -> None:
         with closing(Pool("host=127.0.0.1 port=1 user=x dbname=x")) as pool:
             begun = time.monotonic()
             told = at_once(*[lambda: pool.write("SELECT 1", {})] * 12)
-            assert time.monotonic() - begun < 3 * quick
+            assert time.monotonic() - begun < PATIENCE / 2
         assert all(isinstance(error, DatabaseUnavailable) for error in told)
 
     def test_once_it_is_back_the_same_pool_works(self, quick: float, own_database: str) -> None:
@@ -121,7 +121,7 @@ class TestWithoutAServer:
             store = Store(pool, own_database)
             store.register()
             allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-            database = sql.Identifier(conninfo_to_dict(own_database)["dbname"])
+            database = sql.Identifier(str(conninfo_to_dict(own_database)["dbname"]))
             admin = psycopg.connect(own_database, dbname="postgres", autocommit=True)
             with closing(admin):
                 kill_connections(store)

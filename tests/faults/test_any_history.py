@@ -38,7 +38,7 @@ REPOSITORIES, BRANCHES = (ONE, TWO), (MAIN, DEV)
 KEYS_OF_ALL: tuple[Key, ...] = tuple((repo_id, branch) for repo_id in REPOSITORIES for branch in BRANCHES)
 NUMBER_OF_COMMITS = 13
 
-SHORT = settings(max_examples=50, stateful_step_count=30, derandomize=True, database=None, deadline=None)
+SHORT = settings(max_examples=50, stateful_step_count=30, derandomize=True, database=None)
 
 
 class Killed(BaseException):

@@ -15,19 +15,16 @@ from support import postgres
 from support.own_server import OwnServer, own_server
 from support.processes import eventually
 from support.stores import PATIENCE, Store, started
-from support.web import GUID, HOOK_KEY, KEYS, READER_KEY, Api
+from support.web import GUID, HOOK_KEY, READER_KEY, Api
 from support.world import MAIN, Team, World, workflow
 
-from shared.azure_devops.events import decode
 from shared.errors import DatabaseUnavailable
 from shared.model import Condition, Failed, Outcome
 from shared.postgres import pool as pool_module
 from shared.postgres.answering import AnsweringConnection, Silence
 from shared.postgres.pool import Pool
 from shared.rules import Rules
-from shared.web.access import Access
-from shared.web.app import App, create_app
-from shared.web.services import Services
+from shared.web.app import App
 
 A, B = "a_runtime.yaml", "b_runtime.yaml"
 OLD = {A: "workflow-1", B: "workflow-2"}
@@ -69,18 +66,7 @@ def team(world: World) -> Team:
 
 @pytest.fixture
 def app(world: World) -> App:
-    services = Services(
-        configs=world.reader,
-        registry=world.registry,
-        queue=world.queue,
-        journal=world.journal,
-        by_hand=world.by_hand,
-        registrar=world.registrar,
-        intake=world.intake,
-        reconcile=world.reconcile,
-        decode=decode,
-    )
-    return create_app(services, Access(lambda: KEYS))
+    return world.wsgi()
 
 
 def read(app: App) -> int:
@@ -188,7 +174,7 @@ class TestFrozen:
     """It takes connections and data, acknowledges them, and never answers."""
 
     @pytest.fixture(autouse=True)
-    def impatient(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient(self, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(AnsweringConnection, "patience", 0.5)
         monkeypatch.setattr(pool_module, "ACQUIRE_SECONDS", 0.5)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -62,7 +63,9 @@ def test_it_is_whole_again_after_one_sweep(
         """The ETag and the configs of every list, by its address."""
         with closing(bootstrap.build()) as app:
             api = Api(app.wsgi, READER)
-            answers = {path: api.get(path) for path in ("/runtimes/orders/main", "/runtimes/our-jobs/release/1.0")}
+            answers: dict[str, Any] = {
+                path: api.get(path) for path in ("/runtimes/orders/main", "/runtimes/our-jobs/release/1.0")
+            }
         assert {answer.status_code for answer in answers.values()} == {200}
         return {
             path: (answer.headers["ETag"], {one["filepath"]: (one["blob_id"], one["config"]) for one in answer.json})

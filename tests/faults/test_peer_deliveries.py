@@ -22,14 +22,6 @@ from support.world import workflow
 SERVING = r"Runtime Store is at (http://\S+)"
 
 
-@pytest.fixture
-def hosted(contoso: Contoso) -> HostedRepository:
-    """Its first commit is served."""
-    hosted = contoso.repository()
-    contoso.sweep()
-    return hosted
-
-
 def test_a_push_whose_worker_was_killed_before_the_commit_is_synced_by_the_next_trigger(
     contoso: Contoso, hosted: HostedRepository, store: Store
 ) -> None:

@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 from emulators.azure_devops import Fault, HostedRepository
 from support.contoso import A, B, Contoso, whole_app
 from support.processes import SECONDS
@@ -12,14 +11,6 @@ from support.stores import started
 from support.world import Watched, workflow
 
 X = "x-runtime.yaml"
-
-
-@pytest.fixture
-def hosted(contoso: Contoso) -> HostedRepository:
-    """Its first commit is served."""
-    hosted = contoso.repository()
-    contoso.sweep()
-    return hosted
 
 
 def test_a_sign_in_page_is_a_failed_authentication_and_no_empty_repository(

@@ -26,9 +26,8 @@ from psycopg.types.json import Jsonb
 from support.load import WEBHOOK, Traffic, ask, basic, delivery, traffic
 from support.processes import Program, eventually, started
 from support.stores import at_once
-from support.web import bearer
+from support.web import bearer, over_http
 from support.world import workflow
-from werkzeug.serving import make_server
 
 from shared import bootstrap
 from shared.bootstrap import App
@@ -163,16 +162,10 @@ class Running:
 @contextmanager
 def serving(app: App, emulator: Emulator, teams: int = 6) -> Iterator[Running]:
     """With so many repositories, each of which is served already."""
-    server = make_server("127.0.0.1", 0, app.wsgi, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
     try:
-        hosted = registered(app, emulator, teams)
-        yield Running(app, Callers(f"http://127.0.0.1:{server.server_port}"), hosted)
+        with over_http(app.wsgi) as url:
+            yield Running(app, Callers(url), registered(app, emulator, teams))
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
         app.close()
 
 

@@ -7,10 +7,9 @@ from uuid import uuid4
 
 import pytest
 from support.stores import Store
-from support.web import ADMIN_KEY, GUID, HOOK_KEY, KEYS, Api, bearer
+from support.web import ADMIN_KEY, GUID, HOOK_KEY, Api, bearer
 from support.world import MAIN, Team, World, budget, workflow
 
-from shared.azure_devops.events import decode
 from shared.errors import DatabaseUnavailable, SourceRefused, SourceThrottled
 from shared.model import (
     ABSENT,
@@ -28,9 +27,6 @@ from shared.model import (
     Replaced,
     Unchanged,
 )
-from shared.web.access import Access
-from shared.web.app import create_app
-from shared.web.services import Services
 
 A = "a_runtime.yaml"
 
@@ -85,18 +81,7 @@ class TestADeliveryWhoseTimeIsOver:
 class TestATimerThatStopped:
     @pytest.fixture
     def api(self, world: World) -> Api:
-        services = Services(
-            configs=world.reader,
-            registry=world.registry,
-            queue=world.queue,
-            journal=world.journal,
-            by_hand=world.by_hand,
-            registrar=world.registrar,
-            intake=world.intake,
-            reconcile=world.reconcile,
-            decode=decode,
-        )
-        return Api(create_app(services, Access(lambda: KEYS)), ADMIN_KEY)
+        return Api(world.wsgi(), ADMIN_KEY)
 
     @pytest.mark.parametrize("caller", ["a webhook", "a person"])
     def test_whoever_calls_does_some_of_its_work(self, world: World, api: Api, store: Store, caller: str) -> None:

@@ -134,18 +134,6 @@ def test_one_success_releases_a_thousand_branches(whole: Contoso) -> None:
 class TestRepositoriesThatAreMissing:
     """Which looks the same as disabled, and as forbidden to us."""
 
-    def test_are_asked_for_ever_more_seldom_and_not_all_at_once(self, whole: Contoso) -> None:
-        count = 30
-        register(whole, missing(count))
-        first = sweeps(whole, 15)
-        assert first[0] >= count
-        assert sum(first[:5]) > 2 * sum(first[10:]) > 0
-        sweeps(whole, 12, 4 * MINUTE)
-        later = sweeps(whole, 15)
-        # An attempt in eleven minutes, on average; each branch has its own minute.
-        assert sum(later) <= 2 * count
-        assert max(later) < count / 2
-
     def test_wait_longer_with_each_attempt_and_each_for_a_time_of_its_own(self, whole: Contoso) -> None:
         register(whole, missing(20))
         last = "SELECT max(ended_at) FROM syncs AS s WHERE s.repo_id = b.repo_id"
@@ -169,20 +157,6 @@ class TestRepositoriesThatAreMissing:
         whole.app.sweep()
         assert whole.served() == {A: "workflow-1"}
         assert whole.execute("SELECT attempts, next_attempt_at FROM branches") == [(0, None)]
-
-
-def test_a_hundred_repositories_with_a_wrong_branch_cost_nothing_but_a_look_now_and_then(
-    whole: Contoso, tmp_path: Path
-) -> None:
-    git = GitRepository(tmp_path / "shared.git")
-    git.commit({A: workflow(1)})
-    hosted = [whole.emulator.add("data", f"team-{number}", git.path) for number in range(100)]
-    register(whole, [one.id for one in hosted], "mian")
-    first, *later = sweeps(whole, 10)
-    assert first >= len(hosted)
-    assert later == [0] * 9
-    whole.execute("UPDATE repositories SET heads_checked_at = NULL")
-    assert sweeps(whole, 5) == [len(hosted), 0, 0, 0, 0]
 
 
 class TestOneSource:

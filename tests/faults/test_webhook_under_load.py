@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,17 +179,23 @@ class TestALockedDatabase:
     """For seconds, under more callers than the pool has connections."""
 
     @pytest.fixture
-    def whole(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> Contoso:
-        monkeypatch.setattr(pool_module, "ACQUIRE_SECONDS", 0.3)
+    def whole(self, start: Start) -> Contoso:
         return start(DATABASE_POOL_SIZE="2", WEBHOOK_BUDGET_SECONDS="60")
+
+    @contextmanager
+    def locked(self, behind: Store, table: str) -> Iterator[None]:
+        """Meanwhile nobody waits long for a connection."""
+        with pytest.MonkeyPatch.context() as patch, behind.transaction() as execute:
+            patch.setattr(pool_module, "ACQUIRE_SECONDS", 0.3)
+            execute(f"LOCK TABLE {table}")
+            yield
 
     def test_is_a_503_to_whom_it_did_not_record_and_strangers_do_not_wait_for_it(
         self, whole: Contoso, behind: Store
     ) -> None:
         hosted = whole.repository()
         with ThreadPoolExecutor(MANY + 20) as threads:
-            with behind.transaction() as execute:
-                execute("LOCK TABLE deliveries")
+            with self.locked(behind, "deliveries"):
                 running = [threads.submit(deliver, hosted) for _ in range(MANY)]
                 behind.wait_for_lock(2)
                 for stranger in [threads.submit(deliver, hosted, WRONG) for _ in range(20)]:
@@ -207,8 +213,7 @@ class TestALockedDatabase:
         with ThreadPoolExecutor(len(hosted)) as threads:
             running = [threads.submit(deliver, one) for one in hosted]
             whole.emulator.wait_for_calls(len(hosted))
-            with behind.transaction() as execute:
-                execute("LOCK TABLE branches")
+            with self.locked(behind, "branches"):
                 whole.emulator.behave()
                 behind.wait_for_lock(2)
                 eventually(lambda: sum(one.done() for one in running) >= len(hosted) - 2, "an answer to the others")

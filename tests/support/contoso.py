@@ -5,14 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from emulators.azure_devops import Emulator, HostedRepository
 from support.processes import SECONDS
-from support.web import ADMIN_KEY, HOOK_KEY, READER_KEY, Api
+from support.web import ADMIN_KEY, HOOK_KEY, READER_KEY, Api, over_http
 from support.world import workflow
-from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from shared import bootstrap
@@ -122,15 +120,10 @@ def whole_app(
             **settings,
         }
         app = bootstrap.build(environ, git=around(_git_of(environ)) if around else None)
-        server = make_server("127.0.0.1", 0, app.wsgi, threaded=True)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         try:
-            yield Contoso(emulator, app, f"http://127.0.0.1:{server.server_port}", environ)
+            with over_http(app.wsgi) as url:
+                yield Contoso(emulator, app, url, environ)
         finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
             app.close()
 
 

@@ -44,7 +44,7 @@ def environment() -> dict[str, str]:
 
 def git(*arguments: str | os.PathLike[str], stdin: bytes = b"") -> str:
     """Run git; returns what it wrote, without the line's end. A failure shows what git said."""
-    command = ["git", *map(os.fspath, arguments)]
+    command = ["git", *(os.fspath(one) for one in arguments)]
     done = subprocess.run(command, input=stdin, capture_output=True, env=environment(), check=False)
     if done.returncode:
         raise RuntimeError(f"{command}: {done.stderr.decode(errors='replace')}")
@@ -58,9 +58,11 @@ class GitRepository:
         self.path = path
         self._git_dir = path if bare else path / ".git"
         self._commits = 0
-        git("init", "--quiet", "--initial-branch=main", *(["--bare"] if bare else []), path)
-        # What a Git host allows: fetching a commit without its files.
-        self.git("config", "uploadpack.allowFilter", "true")
+        # Several processes may come to one that is there, and `git init` would write to it.
+        if not (self._git_dir / "HEAD").exists():
+            git("init", "--quiet", "--initial-branch=main", *(["--bare"] if bare else []), path)
+            # What a Git host allows: fetching a commit without its files.
+            self.git("config", "uploadpack.allowFilter", "true")
 
     def git(self, *arguments: str, stdin: bytes = b"") -> str:
         return git(f"--git-dir={self._git_dir}", *arguments, stdin=stdin)

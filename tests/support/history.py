@@ -16,21 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from support.git import File, GitRepository
-from support.web import KEYS
 from support.world import INVALID, NOT_YAML, Watched, World, workflow
 from werkzeug.test import Client
 
-from shared.azure_devops.events import decode
 from shared.errors import CommitMissing, RepositoryRefused, SourceFailed, SourceRefused, SourceThrottled
-from shared.intake import Intake
 from shared.model import ABSENT, BranchName, BranchStatus, CommitId, Registration, RepoId, Validation
 from shared.postgres.pool import Pool
 from shared.postgres.queue import PostgresQueue
-from shared.reconcile import Reconcile
 from shared.rules import Rules
-from shared.web.access import Access
-from shared.web.app import create_app
-from shared.web.services import Limits, Services
+from shared.web.services import Limits
 
 MAX_BYTES = 400
 """Of one file, under the stricter of the two rules that the app is switched between."""
@@ -286,31 +280,15 @@ _STORED = """
 class Place(World):
     """A world in which no time passes but what a test lets pass, and one thread does everything."""
 
+    workers = 1
+
     def __init__(self, pool: Pool, folder: Path, rules: Rules) -> None:
         super().__init__(pool, folder, rules=rules)
         self.queue = Watched(PostgresQueue(pool, lease=timedelta(hours=1), back_off=timedelta(hours=1)))
         self.use(rules)
 
-    def use(self, rules: Any) -> None:
-        super().use(rules)
-        parts = self.sweeps, self.queue, self.journal, self.git, self.examiner, self.sync, self.announce
-        self.reconcile = Reconcile(*parts, workers=1, retention=timedelta(days=30))
-        take_along = self.reconcile.take_along
-        self.intake = Intake(self.registrar, self.queue, self.git, self.sync, take_along, self.announce)
-
     def client(self) -> Client:
-        services = Services(
-            configs=self.reader,
-            registry=self.registry,
-            queue=self.queue,
-            journal=self.journal,
-            by_hand=self.by_hand,
-            registrar=self.registrar,
-            intake=self.intake,
-            reconcile=self.reconcile,
-            decode=decode,
-        )
-        return Client(create_app(services, Access(lambda: KEYS), Limits(webhook_files=3)))
+        return Client(self.wsgi(Limits(webhook_files=3)))
 
     def syncs(self) -> list[Any]:
         """Every row of the journal: its id, its branch, and what `Ended` has of it."""

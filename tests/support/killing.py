@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -26,7 +26,6 @@ from support.world import MAIN, World, budget
 
 from shared.model import BranchName, CommitId, Event, RefUpdate, RepoId, Trigger
 from shared.postgres.pool import Pool
-from shared.reconcile import Reconcile
 from shared.registration import Registrar
 from shared.rules import Rules
 
@@ -170,18 +169,8 @@ def stepping(world: Any, rules: Rules, step: Callable[[str], object]) -> None:
     for port in ("registry", "queue", "store", "git", "journal", "sweeps"):
         setattr(world, port, Stepping(getattr(world, port), step))
     world.registrar = Registrar(world.registry, branches=[MAIN])
+    world.workers = 1
     world.use(rules)
-    world.reconcile = Reconcile(
-        world.sweeps,
-        world.queue,
-        world.journal,
-        world.git,
-        world.examiner,
-        world.sync,
-        world.announce,
-        workers=1,
-        retention=timedelta(days=30),
-    )
 
 
 def _child(order: Mapping[str, Any], rules: Rules, pipe: int) -> None:

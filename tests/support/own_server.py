@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,23 +47,19 @@ class OwnServer:
                 **self._place.run_as,
             )
 
-    def processes(self) -> list[Any]:
-        """The postmaster first."""
-        postmaster = psutil.Process(int(embedded_postgres._postmaster(self._place)[0]))
-        return [postmaster, *postmaster.children(recursive=True)]
-
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """It takes connections and data, and never answers."""
-        stopped = self.processes()
+        postmaster = psutil.Process(int(embedded_postgres._postmaster(self._place)[0]))
+        stopped = [postmaster]
         try:
-            for process in stopped:
-                process.send_signal(signal.SIGSTOP)
+            _tell([postmaster], signal.SIGSTOP)
+            # It starts no more of them now.
+            stopped += postmaster.children(recursive=True)
+            _tell(stopped, signal.SIGSTOP)
             yield
         finally:
-            for process in stopped:
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(signal.SIGCONT)
+            _tell(stopped, signal.SIGCONT)
 
     @contextmanager
     def full(self, room: int) -> Iterator[None]:
@@ -76,6 +72,13 @@ class OwnServer:
         finally:
             self.stop("fast")
             self.start()
+
+
+def _tell(processes: Iterable[Any], number: signal.Signals) -> None:
+    """All but those that have ended meanwhile."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha1
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +15,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map, Rule
+from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
 from shared.model import (
@@ -191,6 +194,20 @@ def app_over(
         decode=ends.decode,
     )
     return create_app(services, access or Access(lambda: KEYS), limits)
+
+
+@contextmanager
+def over_http(app: App) -> Iterator[str]:
+    """Its URL, where each request has a thread of its own."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Api:

@@ -49,6 +49,8 @@ def files(number: int) -> dict[str, bytes]:
 def prepared(path: Path) -> dict[CommitId, int]:
     """The repository with its commits, each with its number."""
     git = GitRepository(path)
+    # Who pushes to a branch that another pushes to waits for its turn, however long that takes.
+    git.git("config", "core.filesRefLockTimeout", "-1")
     commits = {git.commit(files(number), branch="made", onto=""): number for number in range(COMMITS)}
     for commit, number in commits.items():
         git.tag(f"commit-{number}", commit)
@@ -72,7 +74,7 @@ class Worker:
         self.commits = dict(commits)
         self.numbers = {str(commit): number for commit, number in commits.items()}
         self.stop = stop
-        self.git = GitRepository(folder)  # Its `git init` changes nothing in one that is there.
+        self.git = GitRepository(folder)
         self.app = bootstrap.build(
             {
                 **environment(),

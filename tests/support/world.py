@@ -6,7 +6,7 @@ their calls, which is how another worker, a person or a fault gets in between.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -46,7 +46,7 @@ from shared.rules import Rules
 from shared.sync import Sync
 from shared.web.access import Access
 from shared.web.app import App, create_app
-from shared.web.services import Services
+from shared.web.services import Limits, Services
 
 MAIN = BranchName("main")
 
@@ -97,6 +97,9 @@ def budget(seconds: float = 30, files: int | None = None) -> Budget:
 
 
 class World:
+    workers = 3
+    """Of a sweep."""
+
     def __init__(self, pool: Pool, folder: Path, *, rules: Rules | None = None, lease: timedelta | None = None) -> None:
         self.pool = pool
         self.folder = folder
@@ -126,7 +129,7 @@ class World:
             self.examiner,
             self.sync,
             self.announce,
-            workers=3,
+            workers=self.workers,
             retention=timedelta(days=30),
         )
         take_along = self.reconcile.take_along
@@ -136,7 +139,7 @@ class World:
         """What deliveries and sweeps end with; `tell` is what it does."""
         self.tell(deadline)
 
-    def wsgi(self) -> App:
+    def wsgi(self, limits: Limits | None = None) -> App:
         """The HTTP app over all of it."""
         services = Services(
             configs=self.reader,
@@ -149,7 +152,7 @@ class World:
             reconcile=self.reconcile,
             decode=decode,
         )
-        return create_app(services, Access(lambda: KEYS))
+        return create_app(services, Access(lambda: KEYS), limits)
 
     def repository(
         self, name: str = "team", *, branches: tuple[str, ...] = ("main",), repo_id: str | None = None, **more: Any
@@ -216,7 +219,8 @@ class Team:
         return None if served is None else {path: value["workflow"]["id"] for path, value in served.items()}
 
     def status(self, branch: str = "main") -> BranchStatus:
-        return next(status for status in self.world.queue.status(self.repo_id) if status.branch == branch)
+        found: Sequence[BranchStatus] = self.world.queue.status(self.repo_id)
+        return next(status for status in found if status.branch == branch)
 
     def outcomes(self, branch: str = "main") -> list[str]:
         """Of every ended sync, the oldest first."""

@@ -6,6 +6,7 @@ The parser knows the syntax only, so names are looked up here. Numbers of Azure'
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from pycep import BicepParser
 
+from shared.postgres.queue import BACK_OFF_CAP
 from shared.settings import SETTINGS
 from shared.telemetry.instruments import Gauge
 from shared.telemetry.metrics import METRICS
@@ -277,6 +279,12 @@ def test_an_alert_is_asked_at_allowed_times_and_misses_none(alert: Mapping[str, 
     assert set(alert) == {"name", "severity", "every", "window", "description", "query", "by"}
     assert alert["severity"] in range(5)
     assert MINUTES[alert["every"]] <= MINUTES[alert["window"]]
+
+
+def test_an_alert_does_not_end_between_two_probes_of_a_source() -> None:
+    (alert,) = [alert for alert in ALERTS if "source.pauses" in alert["query"]]
+    longest = timedelta(minutes=MINUTES[alert["window"]])
+    assert longest > BACK_OFF_CAP + timedelta(minutes=5)  # the timer's minute, and what ingestion takes
 
 
 def test_a_gauge_is_its_value_and_summed_over_processes_only() -> None:

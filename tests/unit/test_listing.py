@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.git import environment
 
@@ -118,7 +118,7 @@ NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(paths=st.lists(PATHS | st.sampled_from(WEIRD), min_size=1, max_size=30, unique=True), data=st.data())
 def test_any_listing_is_proven_and_any_change_of_it_is_not(
     trees: GitTrees, paths: list[str], data: st.DataObject

@@ -19,7 +19,8 @@ SELECT
     (SELECT clock_timestamp() - ended_at FROM sweeps)
 
 -- name: vitals
--- A branch that is Ready and syncs again has been behind since its delivery came, not since it became Ready.
+-- A branch that is Ready and syncs again has been behind since its delivery came, not since it became Ready. Any other has
+-- been behind since its first failure after it was Ready, whatever its condition was called meanwhile.
 WITH lagging AS (
     SELECT r.name, c.branch, c.condition, clock_timestamp() - behind.since AS age,
            CASE WHEN b.commit_id IS NOT NULL THEN clock_timestamp() - b.synced_at END AS served
@@ -29,8 +30,13 @@ WITH lagging AS (
     CROSS JOIN LATERAL (
         SELECT CASE WHEN c.condition = 'Syncing' AND b.condition = 'Ready' THEN (
             SELECT min(received_at) FROM deliveries AS d
-            WHERE d.repo_id = b.repo_id AND (d.requests ->> b.branch)::bigint > b.finished
-        ) ELSE c.since END AS since) AS behind
+            WHERE d.repo_id = b.repo_id AND d.received_at >= r.created_at
+              AND (d.requests ->> b.branch)::bigint > b.finished
+        ) ELSE least(c.since, (
+            SELECT min(ended_at) FROM syncs AS s
+            WHERE s.repo_id = b.repo_id AND s.branch = b.branch AND s.outcome IN ('rejected', 'failed')
+              AND s.ended_at > coalesce(b.synced_at, r.created_at)
+        )) END AS since) AS behind
     WHERE c.condition NOT IN ('Ready', 'Suspended') AND behind.since IS NOT NULL
     ORDER BY behind.since LIMIT %(laggards)s
 )

@@ -199,8 +199,10 @@ FROM waiting WHERE b.repo_id = waiting.repo_id AND b.branch = waiting.branch
 RETURNING b.branch
 
 -- name: waited
-SELECT clock_timestamp() - min(received_at) FROM deliveries
-WHERE repo_id = %(repo_id)s AND (requests ->> %(branch)s)::bigint BETWEEN %(finished)s + 1 AND %(seen)s
+-- Deliveries outlast a registration, and the next one of the same repository counts its requests from one again.
+SELECT clock_timestamp() - min(d.received_at)
+FROM deliveries AS d JOIN repositories AS r ON r.repo_id = d.repo_id AND d.received_at >= r.created_at
+WHERE d.repo_id = %(repo_id)s AND (d.requests ->> %(branch)s)::bigint BETWEEN %(finished)s + 1 AND %(seen)s
 
 -- name: status
 SELECT b.repo_id, b.branch, c.condition, c.reason, c.message, c.since, b.generation, b.commit_id, b.synced_at,

@@ -370,7 +370,7 @@ def test_no_question_outlasts_its_deadline(hanging: Hosted, ask: Ask) -> None:
 
     with pytest.raises(SourceFailed, match="did not answer within"):
         ask(hanging.source, hanging.repository, commit, Deadline.after(timedelta(seconds=0.2)))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def test_one_source_serves_several_threads(

@@ -103,7 +103,7 @@ class Emulator:
             self._calls.append(call)
             self._called.notify_all()
 
-    def wait_for_calls(self, count: int, timeout: float = 10.0) -> None:
+    def wait_for_calls(self, count: int, timeout: float = 60.0) -> None:
         """Until so many are in `calls`; one that hangs is there as soon as it does. Raises `TimeoutError`."""
         with self._called:
             if not self._called.wait_for(lambda: len(self._calls) >= count, timeout):
@@ -152,12 +152,12 @@ class Emulator:
         """Events that were not sent because their subscription was on probation."""
         return self._deliveries.lost_events()
 
-    def delivered(self, timeout: float = 10.0) -> list[Delivery]:
+    def delivered(self, timeout: float = 60.0) -> list[Delivery]:
         """Wait until no event waits to be sent or sent again (probes aside), and return every attempt so far."""
         self._deliveries.wait_until(self._deliveries.is_settled, timeout)
         return self.deliveries
 
-    def wait_until(self, holds: Callable[[], bool], timeout: float = 10.0) -> None:
+    def wait_until(self, holds: Callable[[], bool], timeout: float = 60.0) -> None:
         """Wait for something that a delivery brings about. Raises `TimeoutError`."""
         self._deliveries.wait_until(holds, timeout)
 
