@@ -402,12 +402,11 @@ def test_a_thread_waits_for_the_answer_to_another_only_as_long_as_it_may(
 ) -> None:
     emulator.misbehave(Fault.HANG, route="options")
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(failure, lambda: refs(organisation, hosted, soon(1.0)))
+        first = threads.submit(failure, lambda: refs(organisation, hosted, soon(3.0)))
         while not emulator.calls:
             threading.Event().wait(0.01)
-        started = time.monotonic()
         assert "No time was left" in failure(lambda: refs(organisation, hosted, soon(0.1))).message
-        assert time.monotonic() - started < 0.8
+        assert not first.done()
         assert "did not answer within" in first.result().message
 
 
