@@ -222,7 +222,9 @@ class History(RuleBasedStateMachine):
             now = self.world.registry.get(repo_id)
             changed = replace(now.registration, **changes)
             self.world.registrar.put(repo_id, changed, expected=now.revision)
-            self.model.register(repo_id, changed)
+            # To ask for what is there already changes nothing, and nothing is judged again.
+            if changed != now.registration:
+                self.model.register(repo_id, changed)
 
     @rule(strict=st.booleans())
     def deploy(self, strict: bool) -> None:
