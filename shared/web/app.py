@@ -88,14 +88,15 @@ class App:
             if isinstance(error, Unauthenticated | Forbidden):
                 metrics.REFUSALS.add(1, role, type(error).__name__)
         response.headers["X-Correlation-Id"] = call.correlation_id
+        # Never the query: it may carry a key.
+        path = redacted(call.path)
         if _log.isEnabledFor(logging.INFO):
-            # Never the query: it may carry a key.
-            told = {"method": call.method, "route": rule, "path": redacted(call.path), "status": response.status}
+            told = {"method": call.method, "route": rule, "path": path, "status": response.status}
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             who = {"caller": call.caller.name, "correlation_id": call.correlation_id, "milliseconds": milliseconds}
             _log.info("Answered", extra={**told, **who})
         if telemetry.is_on():
-            _measure(call, rule, response.status, time.perf_counter() - started, span)
+            _measure(call, path, rule, response.status, time.perf_counter() - started, span)
         return response
 
     def _match(self, call: Call) -> tuple[Route, Mapping[str, str]]:
@@ -105,7 +106,7 @@ class App:
         return found
 
 
-def _measure(call: Call, rule: str | None, status: int, seconds: float, span: telemetry.Span) -> None:
+def _measure(call: Call, path: str, rule: str | None, status: int, seconds: float, span: telemetry.Span) -> None:
     # Anybody can make up methods, and each would be a time series.
     method = call.method if call.method in _METHODS else "_OTHER"
     metrics.REQUESTS.record(seconds, method, rule, status)
@@ -115,7 +116,7 @@ def _measure(call: Call, rule: str | None, status: int, seconds: float, span: te
             "http.request.method": method,
             "http.route": rule,
             "http.response.status_code": status,
-            "url.path": call.path,
+            "url.path": path,
             "runtime_store.caller": call.caller.name,
             "runtime_store.correlation_id": call.correlation_id,
         }

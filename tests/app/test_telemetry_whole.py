@@ -114,6 +114,7 @@ def _played(app: App, emulator: Emulator, folder: Path) -> tuple[HostedRepositor
         assert _read_in_azure() == 200
     assert Api(app.wsgi, WRONG).get("/runtimes/orders/main").status_code == 401
     assert api.get("/nowhere").status_code == 404
+    assert api.get(f"/nowhere%3Fcode={WRONG}").status_code == 404
     assert api("MADEUP", "/nowhere").status_code == 404
 
     # A push that nobody announced, to a branch that is then asked for deeply.
