@@ -130,7 +130,7 @@ class Sync:
                 request = None if deep else claim.seen + 1
         return outcome
 
-    def run_due(self, budget: Budget, workers: "Workers | None" = None) -> tuple[Claim, Outcome] | None:
+    def run_due(self, budget: Budget, workers: Workers | None = None) -> tuple[Claim, Outcome] | None:
         """One pass over the branch that is due longest; None when no branch is. `workers` run side by side."""
         with (workers or Workers()).at(lambda busy: self._queue.claim_due(SyncId(uuid4()), busy=busy)) as claim:
             return None if claim is None else (claim, self._pass(claim, budget)[0])

@@ -2,11 +2,11 @@
 
 import select
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from support.listening import listening
 
 _READY = b"Z\x00\x00\x00\x05I"
 """The server has done what it was asked, and waits: https://www.postgresql.org/docs/current/protocol-message-formats.html"""
@@ -54,19 +54,5 @@ def wired(conninfo: str) -> Iterator[Wire]:
         with client, socket.create_connection((str(target["host"]), int(str(target["port"])))) as server:
             wire.carry(client, server)
 
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(client,), daemon=True).start()
-
-    acceptor = threading.Thread(target=accept)
-    acceptor.start()
-    try:
+    with listening(listener, serve):
         yield wire
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        acceptor.join()

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from support.listening import listening
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
@@ -75,28 +76,8 @@ def proxied(conninfo: str, context: ssl.SSLContext | None) -> Iterator[Proxy]:
     backend = (str(target["host"]), int(str(target["port"])))
     listener = socket.create_server(("127.0.0.1", 0))
     proxy = Proxy(conninfo, listener.getsockname()[1])
-    threads: list[threading.Thread] = []
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=_serve, args=(client, backend, context, proxy))
-            thread.start()
-            threads.append(thread)
-
-    acceptor = threading.Thread(target=accept)
-    acceptor.start()
-    try:
+    with listening(listener, lambda client: _serve(client, backend, context, proxy)):
         yield proxy
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        acceptor.join()
-        for thread in threads:
-            thread.join()
 
 
 def _serve(client: socket.socket, backend: tuple[str, int], context: ssl.SSLContext | None, proxy: Proxy) -> None:
